@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""CEL expressions: the one language of every ``when`` and ``expect``.
+
+Beneath all stages. Compiled once when a document is read, evaluated over plain facts.
+An expression has no side effects and no access to anything but its facts. It must never
+turn an error into an answer: a fact that is missing raises, and who asked decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cel
+
+from opx.errors import ExpressionError
+
+MAX_LENGTH = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A compiled expression. Two are equal when their text is. ``ExpressionError`` if it is wrong."""
+
+    text: str
+    _program: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.text) > MAX_LENGTH:
+            raise ExpressionError(f"an expression has at most {MAX_LENGTH} characters")
+        try:
+            program = cel.compile(self.text)
+        except ValueError as error:
+            raise ExpressionError(f"{self.text!r} is not a CEL expression: {error}") from error
+        object.__setattr__(self, "_program", program)
+
+    def holds(self, facts: Mapping[str, Any]) -> bool:
+        """True or False. ``ExpressionError`` when it is neither, or a fact is missing."""
+        try:
+            value = self._program.execute(dict(facts))
+        except (RuntimeError, TypeError, ValueError, ArithmeticError, KeyError) as error:
+            raise ExpressionError(f"{self.text!r} could not be evaluated: {error}") from error
+        if not isinstance(value, bool):
+            raise ExpressionError(f"{self.text!r} is not a yes or no but {value!r}")
+        return value

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""``Episode``: the findings of one group that belong together in time. The noun of stage 3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from opx.core.base import ids
+from opx.core.base.time import MINUTE, Ms
+from opx.core.ingest.signals import Severity
+
+QUIET: Ms = 5 * MINUTE
+"""A finding this soon after the last belongs to the episode; this long all clear ends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What is grouped together: one service in one environment."""
+
+    environment: str
+    service: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
+    """``last_at``: the newest finding, either state. ``quiet_since``: when the last open
+    symptom cleared, None while one is open. ``previous``: the episode before it, if any."""
+
+    id: str
+    group: Group
+    started_at: Ms
+    last_at: Ms
+    quiet_since: Ms | None = None
+    ended_at: Ms | None = None
+    open_symptoms: int = 0
+    symptoms: int = 0
+    evidence: int = 0
+    severity: Severity = Severity.SEV5
+    score: float = 0.0
+    previous: str | None = None
+    version: int = 1
+
+    @staticmethod
+    def id_of(group: Group, first_finding: str) -> str:
+        return ids.derived("episode", group, first_finding)
+
+
+class Suppressed(StrEnum):
+    """Why a finding did not change anything. Counted and listed, never silent."""
+
+    DUPLICATE = "duplicate"
+    CLEARED_BEFORE_FIRING = "cleared_before_firing"
+    UNMAPPED = "unmapped"

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The closed catalogue of what may be done: ``Runbook`` documents and a ``Proposal`` from one.
+
+Free text never becomes a command: a runbook names registered actions with typed inputs,
+and a proposal can only name a runbook.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from opx.core.base import ids
+from opx.core.base.expressions import Expression
+from opx.core.base.reads import Probe
+from opx.core.base.time import MINUTE, SECOND, Ms
+
+
+class InputType(StrEnum):
+    STRING = "string"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    type: InputType = InputType.STRING
+    pattern: str = ""
+    required: bool = True
+    default: str | int | bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One registered action (``uses``) with its inputs; ``${{ inputs.x }}`` is filled in.
+
+    ``retries``: more tries after a failure. ``undo``: the id of the rollback step for it.
+    """
+
+    id: str
+    uses: str
+    inputs: dict[str, str] = field(default_factory=dict)
+    timeout: Ms = 30 * SECOND
+    retries: int = 0
+    undo: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """``passes`` of the last ``of`` answers must be yes, asked every ``every``, within ``within``.
+
+    ``probe`` None: the service's own health probe.
+    """
+
+    probe: Probe | None = None
+    passes: int = 3
+    of: int = 3
+    every: Ms = 500
+    within: Ms = MINUTE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precondition:
+    """A probe whose answer must satisfy ``expect`` (CEL over ``ok``, ``value``, ``latency_ms``)."""
+
+    id: str
+    probe: Probe
+    expect: Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runbook:
+    """``when``: CEL over the insight's facts; all must hold for it to be proposed.
+
+    ``irreversible``: the reason why it cannot be undone; empty when it can or need not be.
+    """
+
+    name: str
+    hash: str
+    purpose: str
+    when: tuple[Expression, ...]
+    inputs: dict[str, Input]
+    steps: tuple[Step, ...]
+    verify: Check
+    preconditions: tuple[Precondition, ...] = ()
+    rollback: tuple[Step, ...] = ()
+    irreversible: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A runbook with its inputs filled in, on one target. ``plan`` is what an approval binds."""
+
+    runbook: str
+    runbook_hash: str
+    inputs: dict[str, str | int | bool]
+    target: str
+    environment: str
+    service: str
+
+    @property
+    def plan(self) -> str:
+        return ids.derived("plan", self)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""``Finding``: one thing wrong on one stream, firing or cleared. The noun of stage 2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from opx.core.base import ids
+from opx.core.base.time import Ms
+from opx.core.ingest.signals import Identity, Severity
+
+
+class FindingKind(StrEnum):
+    SYMPTOM = "symptom"
+    """Users may feel it: opens an incident by itself."""
+    EVIDENCE = "evidence"
+    """Odd: opens one only by its score."""
+
+
+class FindingState(StrEnum):
+    FIRING = "firing"
+    CLEARED = "cleared"
+
+
+class ClearReason(StrEnum):
+    RESOLVED = "resolved"
+    """The sender or the probe said that it is over."""
+    EXPIRED = "expired"
+    """Nobody said it again in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """``id`` = (rule, stream, since): the same trouble told twice has one id.
+
+    ``since``: when it began. ``at``: when this state was seen. ``evidence``: what was
+    expected, what came, in the detector's own words and numbers.
+    """
+
+    id: str
+    rule: str
+    stream: str
+    identity: Identity
+    kind: FindingKind
+    state: FindingState
+    severity: Severity
+    since: Ms
+    at: Ms
+    expires_at: Ms | None = None
+    cleared: ClearReason | None = None
+    summary: str = ""
+    evidence: dict[str, object] = field(default_factory=dict)
+
+    @staticmethod
+    def id_of(rule: str, stream: str, since: Ms) -> str:
+        return ids.derived("finding", rule, stream, since)
