@@ -6,10 +6,13 @@ OpxError                     .code for the wire, .retryable says whether trying 
 +- BadInput                  somebody's input is wrong
 |  +- DocumentError          with file, line and a hint
 |  +- ExpressionError        a CEL expression does not compile or cannot be evaluated
-+- NotAllowed                not logged in, or not with that role
+|  +- TooLarge               more than is taken at once
++- NotAllowed                not with that role
+|  +- NotLoggedIn            nobody opx knows
 +- NotFound
 +- Conflict                  somebody else was first: read again and decide again
 +- Refused                   a gate said no
+|  +- IllegalChange          an incident cannot change like that from where it is
 +- Unavailable               a part that is needed does not answer now
 +- Damaged                   stored data is not what was written
 """
@@ -52,10 +55,22 @@ class ExpressionError(BadInput):
     code = "bad_expression"
 
 
+class TooLarge(BadInput):
+    """That is more than is taken at once."""
+
+    code = "too_large"
+
+
 class NotAllowed(OpxError):
     """You may not do that."""
 
     code = "not_allowed"
+
+
+class NotLoggedIn(NotAllowed):
+    """Say who you are: send a token that is in force."""
+
+    code = "not_logged_in"
 
 
 class NotFound(OpxError):
@@ -75,6 +90,12 @@ class Refused(OpxError):
     """A gate refused it."""
 
     code = "refused"
+
+
+class IllegalChange(Refused):
+    """That change is not possible from here."""
+
+    code = "illegal_change"
 
 
 class Unavailable(OpxError):

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from opx.core.base.reads import Answer, Probe, Stat
 from opx.core.base.time import Ms, Window
+from opx.core.decide.actions import ActionSpec
 from opx.core.ingest.signals import Item, MetricBatch, Series
 from opx.core.notify.notice import Notice
 
@@ -275,8 +276,7 @@ class EffectKnown(StrEnum):
 class Action(Protocol):
     """One registered type of action: everything ``hands`` can do to the world."""
 
-    name: str
-    undo: Literal["rollback", "not_needed", "irreversible"]
+    spec: ActionSpec
 
     async def observe(self, target: str) -> dict[str, str]:
         """The target now: enough to tell later whether the effect happened.
@@ -330,6 +330,24 @@ class SegmentState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingWork:
+    """A ``StartRequest`` kept as a row, for workflows that have no engine of their own.
+
+    ``not_before``: when it is due. ``attempts``: how often it has failed. ``state`` None:
+    purged, and its id may be started again.
+    """
+
+    id: str
+    kind: str
+    args: dict[str, str]
+    not_before: Ms
+    state: SegmentState | None = SegmentState.WAITING
+    attempts: int = 0
+    ended_at: Ms | None = None
+    version: int = 1
 
 
 Segment = Callable[[StartRequest], Awaitable[None]]

@@ -25,8 +25,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Episode:
-    """``last_at``: the newest finding, either state. ``quiet_since``: when the last open
-    symptom cleared, None while one is open. ``previous``: the episode before it, if any."""
+    """``started_at``, ``last_at``: its oldest and newest finding, either state.
+    ``quiet_since``: when the last open symptom cleared, None while one is open.
+    ``rules``, ``by_severity`` (SEV1 first): what it was scored by, so that a restart goes
+    on from the row. ``previous``: the episode before it, if any."""
 
     id: str
     group: Group
@@ -38,6 +40,8 @@ class Episode:
     symptoms: int = 0
     evidence: int = 0
     severity: Severity = Severity.SEV5
+    rules: tuple[str, ...] = ()
+    by_severity: tuple[int, ...] = (0, 0, 0, 0, 0)
     score: float = 0.0
     previous: str | None = None
     version: int = 1

@@ -8,6 +8,7 @@ and a proposal can only name a runbook.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -15,6 +16,9 @@ from opx.core.base import ids
 from opx.core.base.expressions import Expression
 from opx.core.base.reads import Probe
 from opx.core.base.time import MINUTE, SECOND, Ms
+
+REFERENCE = re.compile(r"\$\{\{\s*inputs\.([a-z][a-z0-9_]*)\s*\}\}")
+"""``${{ inputs.NAME }}`` in the inputs of a step: the only thing that is ever filled in."""
 
 
 class InputType(StrEnum):

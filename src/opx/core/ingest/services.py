@@ -8,16 +8,19 @@ what it depends on. Read from YAML by ``opx.core.base.documents``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from opx.core.base.reads import Probe
-from opx.core.base.time import SECOND, Ms
+from opx.core.base.documents import NAME, Document, Node
+from opx.core.base.reads import Probe, ProbeKind
+from opx.core.base.time import HOUR, MINUTE, SECOND, Ms
 from opx.core.ingest.signals import Identity, Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """The service's own health probe: asked every ``interval``, a symptom after ``failures`` in a row."""
+    """The service's own health probe, asked every ``interval``; a symptom after ``failures``
+    in a row."""
 
     probe: Probe
     interval: Ms = SECOND
@@ -57,3 +60,82 @@ class Catalogue:
 
     def of(self, identity: Identity) -> Service | None:
         return self.services.get((identity.environment, identity.service))
+
+    def dependencies(self, service: Service) -> tuple[Service, ...]:
+        """What it directly depends on and the catalogue knows, in the document's order."""
+        found = (self.services.get((service.environment, name)) for name in service.depends_on)
+        return tuple(other for other in found if other is not None)
+
+    def dependants(self, service: Service) -> tuple[Service, ...]:
+        """What directly depends on it, by name."""
+        return tuple(
+            self.services[key]
+            for key in sorted(self.services)
+            if key[0] == service.environment and service.name in self.services[key].depends_on
+        )
+
+
+KIND = "Service"
+_ADDRESS = {
+    ProbeKind.HTTP: r"https?://[^\s#]+",
+    ProbeKind.TCP: r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}",
+    ProbeKind.PROCESS: r"[a-z][a-z0-9+.-]*://[^\s#]+#[^\s#]+",
+}
+
+
+def bind_service(document: Document) -> Service:
+    """Read a ``Service`` document. ``DocumentError`` with the line of whatever is wrong."""
+    if document.kind != KIND:
+        raise document.spec.wrong(f"a {KIND} is expected, not a {document.kind}")
+    spec = document.spec.fields(("environment",), ("owner", "health", "target", "dependsOn"))
+    return Service(
+        name=document.name,
+        environment=spec["environment"].text(NAME.pattern, 100),
+        owner=spec["owner"].text(most=200) if "owner" in spec else "",
+        health=_health(spec["health"]) if "health" in spec else None,
+        target=spec["target"].text(_ADDRESS[ProbeKind.PROCESS]) if "target" in spec else "",
+        depends_on=_depends_on(spec["dependsOn"], document.name) if "dependsOn" in spec else (),
+        hash=document.hash,
+    )
+
+
+def bind_catalogue(documents: Iterable[Document]) -> Catalogue:
+    """The catalogue of the ``Service`` documents among ``documents``; no service twice."""
+    services: dict[tuple[str, str], Service] = {}
+    for document in documents:
+        if document.kind == KIND:
+            service = bind_service(document)
+            key = (service.environment, service.name)
+            if key in services:
+                raise document.spec.wrong(f"{service.name!r} is already in {service.environment!r}")
+            services[key] = service
+    return Catalogue(services=services)
+
+
+def _health(node: Node) -> Health:
+    kinds = tuple(kind.value for kind in ProbeKind)
+    fields = node.fields((), (*kinds, "interval", "timeout", "failures", "severity"))
+    asked = [kind for kind in ProbeKind if kind.value in fields]
+    if len(asked) != 1:
+        raise node.wrong("health asks exactly one thing", f"one of {', '.join(kinds)}")
+    usual = Health(probe=Probe(kind=asked[0], address=""))
+    timeout = fields["timeout"].duration(10, MINUTE) if "timeout" in fields else SECOND
+    address = fields[asked[0].value].text(_ADDRESS[asked[0]])
+    return Health(
+        probe=Probe(kind=asked[0], address=address, timeout=timeout),
+        interval=fields["interval"].duration(100, HOUR) if "interval" in fields else usual.interval,
+        failures=fields["failures"].integer(1, 100) if "failures" in fields else usual.failures,
+        severity=fields["severity"].choice(Severity) if "severity" in fields else usual.severity,
+    )
+
+
+def _depends_on(node: Node, name: str) -> tuple[str, ...]:
+    seen: list[str] = []
+    for entry in node.items():
+        other = entry.text(NAME.pattern, 100)
+        if other == name:
+            raise entry.wrong("a service cannot depend on itself")
+        if other in seen:
+            raise entry.wrong(f"{other!r} is named twice")
+        seen.append(other)
+    return tuple(seen)

@@ -43,7 +43,7 @@ class Delivery:
     """One notice on its way to one receiver. ``due_at`` None: no more tries."""
 
     id: str
-    notice: Notice
+    notice: str
     receiver: str
     status: DeliveryStatus
     tries: int

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""``process.start``, ``process.stop`` and ``process.restart`` through supervisord.
+
+A program is observed as its state, its pid and when it started, which is enough to tell
+later whether a start or a stop lies in between. Stopping is polite for two seconds and a
+SIGKILL after that, so that a program that hangs, or was stopped by a signal, comes back
+too. It must never guess: what does not look like before or after is UNKNOWN.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import xmlrpc.client
+from typing import ClassVar, Literal
+
+from opx.adapters import supervisord
+from opx.adapters.supervisord import Process, Supervisord, Target
+from opx.core.base.time import MINUTE, SECOND, Ms
+from opx.core.decide.actions import ActionSpec, Undo
+from opx.engine.ports import Action, EffectKnown
+from opx.errors import OpxError, Unavailable
+
+Observation = dict[str, str]
+
+POLITE: Ms = 2 * SECOND
+"""How long a program may take to end after SIGTERM."""
+LETHAL: Ms = 5 * SECOND
+"""How long after SIGKILL."""
+START_WAIT: Ms = MINUTE
+"""supervisord answers a start after ``startsecs``; the order's own timeout is shorter."""
+LOOK_EVERY: Ms = 50
+
+
+def actions(allowed_hosts: frozenset[str] = frozenset()) -> tuple[Action, ...]:
+    """The three actions, for this machine and the hosts allowed by name."""
+    client = Supervisord(allowed_hosts)
+    return (Start(client), Stop(client), Restart(client))
+
+
+class _ProcessAction:
+    """What the three have in common. None takes inputs; none needs undoing."""
+
+    verb: ClassVar[str]
+
+    def __init__(self, client: Supervisord) -> None:
+        self.name = f"process.{self.verb}"
+        self.undo: Literal["rollback", "not_needed", "irreversible"] = "not_needed"
+        self.spec = ActionSpec(name=self.name, undo=Undo.NOT_NEEDED)
+        self._client = client
+
+    async def observe(self, target: str) -> Observation:
+        """``{state, pid, start}`` of the program. ``Unavailable`` whenever it cannot be had."""
+        try:
+            process = await self._client.look(self._client.target(target))
+        except OpxError as error:
+            raise Unavailable(str(error)) from error
+        return {"state": process.state, "pid": str(process.pid), "start": str(process.start)}
+
+    def dry_run(self, target: str, inputs: dict[str, str]) -> str:
+        return f"would {self.verb} {self._client.target(target)}"
+
+    async def _start(self, target: Target) -> Process:
+        """Start it unless it runs, and return once supervisord trusts it."""
+        try:
+            await self._client.attempt(target, "startProcess", True, within=START_WAIT)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != supervisord.ALREADY_STARTED:
+                raise supervisord.translated(fault, target) from fault
+        return await self._client.look(target)
+
+    async def _stop(self, target: Target) -> None:
+        """Stop it if it runs: SIGTERM, and after ``POLITE`` SIGKILL."""
+        if not (await self._client.look(target)).alive:
+            return
+        await self._ask_to_stop(target, "stopProcess", False)
+        if await self._gone(target, POLITE):
+            return
+        await self._ask_to_stop(target, "signalProcess", "KILL")
+        if not await self._gone(target, LETHAL):
+            raise Unavailable(f"{target} is still there after SIGKILL")
+
+    async def _ask_to_stop(self, target: Target, method: str, argument: str | bool) -> None:
+        try:
+            await self._client.attempt(target, method, argument)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != supervisord.NOT_RUNNING:  # it ended by itself: as wanted
+                raise supervisord.translated(fault, target) from fault
+
+    async def _gone(self, target: Target, within: Ms) -> bool:
+        deadline = time.monotonic() + within / SECOND
+        while (await self._client.look(target)).alive:
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(LOOK_EVERY / SECOND)
+        return True
+
+
+class Start(_ProcessAction):
+    verb = "start"
+
+    def happened(self, before: Observation, now: Observation) -> EffectKnown:
+        if before == now:
+            return EffectKnown.NO
+        if not _alive(before) and _up(now):
+            return EffectKnown.YES
+        return EffectKnown.UNKNOWN
+
+    async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
+        """Start it; fine if it runs. ``Unavailable``: it did not stay up, or no answer."""
+        program = self._client.target(target)
+        process = await self._start(program)
+        return f"started {program}: pid {process.pid}"
+
+
+class Stop(_ProcessAction):
+    verb = "stop"
+
+    def happened(self, before: Observation, now: Observation) -> EffectKnown:
+        if before == now:
+            return EffectKnown.NO
+        if _alive(before) and _down(now):
+            return EffectKnown.YES
+        return EffectKnown.UNKNOWN
+
+    async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
+        """Stop it, by force if need be; fine if it does not run."""
+        program = self._client.target(target)
+        await self._stop(program)
+        return f"stopped {program}"
+
+
+class Restart(_ProcessAction):
+    verb = "restart"
+
+    def happened(self, before: Observation, now: Observation) -> EffectKnown:
+        """A restart that got no further than its stop has not happened: doing it finishes it."""
+        if _up(now):
+            return EffectKnown.NO if now["pid"] == before["pid"] else EffectKnown.YES
+        if now["state"] == before["state"] or (_alive(before) and now["state"] == "STOPPED"):
+            return EffectKnown.NO
+        return EffectKnown.UNKNOWN
+
+    async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
+        """Stop it, by force if need be, and start it. ``Unavailable``: it did not stay up."""
+        program = self._client.target(target)
+        before = await self._client.look(program)
+        await self._stop(program)
+        process = await self._start(program)
+        return f"restarted {program}: pid {before.pid} -> {process.pid}"
+
+
+def _alive(seen: Observation) -> bool:
+    return seen["state"] in supervisord.ALIVE and seen["pid"] != "0"
+
+
+def _up(seen: Observation) -> bool:
+    return seen["state"] in ("STARTING", "RUNNING") and seen["pid"] != "0"
+
+
+def _down(seen: Observation) -> bool:
+    return seen["state"] in ("STOPPED", "EXITED", "FATAL")

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""One small HTTP/1.1 request on a connection of its own, for probes and for supervisord.
+
+A probe is asked many times a second for ever, so it must cost little: the connection is
+asyncio's, the parser is httptools', and the answer is bounded. It follows no redirect,
+keeps no cookie, knows no proxy and sets no timeout: its caller does. What needs more than
+that (webhooks) uses httpx.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import ssl
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import httptools
+
+MOST = 64 * 1024
+"""Bytes of an answer that are read; the rest is left unread."""
+PRINTABLE = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """``body`` is at most ``most`` bytes long, and may have been longer."""
+
+    status: int
+    body: bytes
+
+
+class ClosedEarly(ConnectionError):
+    """It closed the connection before it had answered."""
+
+
+class NotHttp(ConnectionError):
+    """It answered something that is not HTTP."""
+
+
+class _Answer:
+    """What httptools tells while it parses: the first final answer, and nothing after it."""
+
+    def __init__(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+        self.status = 0
+        self.ended = False
+        self.body = bytearray()
+
+    def on_headers_complete(self) -> None:
+        if self.status < 200:  # 1xx only announces
+            self.status = self.parser.get_status_code()
+
+    def on_body(self, data: bytes) -> None:
+        if not self.ended:
+            self.body += data
+
+    def on_message_complete(self) -> None:
+        self.ended = self.status >= 200
+
+
+async def request(
+    method: str,
+    url: str,
+    body: bytes = b"",
+    content_type: str = "",
+    most: int = MOST,
+    socket: str = "",
+) -> Reply:
+    """Ask ``http[s]://[user:password@]host[:port]/path``; ``socket``: through that Unix socket.
+
+    ``ValueError``: the URL is not one. ``OSError``: no connection, ``ClosedEarly``,
+    ``NotHttp``. A body that ends too early or never is cut, not an error.
+    """
+    parts = urlsplit(url)
+    head = _head(method, parts, len(body), content_type)
+    reader, writer = await _connect(parts, socket)
+    try:
+        writer.write(head + body)
+        return await _read(reader, most)
+    finally:
+        writer.close()
+
+
+async def _connect(
+    parts: SplitResult, socket: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if socket:
+        return await asyncio.open_unix_connection(socket)
+    secure = parts.scheme == "https"
+    return await asyncio.open_connection(
+        parts.hostname,
+        parts.port or (443 if secure else 80),
+        ssl=ssl.create_default_context() if secure else None,
+    )
+
+
+def _head(method: str, parts: SplitResult, length: int, content_type: str) -> bytes:
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("an http or https URL is expected")
+    place = parts.netloc.rpartition("@")[2]
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not PRINTABLE.fullmatch(target) or not PRINTABLE.fullmatch(place):
+        raise ValueError("the URL has characters that must be escaped")
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {place}", "User-Agent: opx"]
+    if parts.username is not None:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        lines.append("Authorization: Basic " + base64.b64encode(login.encode()).decode())
+    if content_type:
+        lines += [f"Content-Type: {content_type}", f"Content-Length: {length}"]
+    lines += ["Accept: */*", "Connection: close", "", ""]
+    return "\r\n".join(lines).encode("ascii")
+
+
+async def _read(reader: asyncio.StreamReader, most: int) -> Reply:
+    answer = _Answer()
+    total = 0
+    while not answer.ended and total < most:
+        data = await reader.read(most - total)
+        if not data:
+            break
+        total += len(data)
+        try:
+            answer.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            raise NotHttp("answered something that is not HTTP") from error
+    if answer.status < 200:
+        raise ClosedEarly("closed the connection before it had answered")
+    return Reply(answer.status, bytes(answer.body))

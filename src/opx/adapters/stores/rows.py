@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""A record as a row: what goes into the columns, what goes into ``body``, and back.
+
+Values are prepared for the driver's own ``executemany``: a record is encoded once, by
+msgspec, and nothing of SQLAlchemy runs per row. SQL text is made once per table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from opx.adapters.stores.tables import column_name
+from opx.engine import records
+from opx.engine.ports import Entry
+from opx.engine.records import Record
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """``names``: the columns ``values`` fills, in order; the key, if it is kept, first."""
+
+    record: Record
+    names: tuple[str, ...]
+    fields: Callable[[object], tuple[object, ...]]
+    decoder: msgspec.json.Decoder[Any]
+
+    def values(self, row: object) -> tuple[object, ...]:
+        plain = [v.value if isinstance(v, Enum) else v for v in self.fields(row)]
+        return (*plain, _encode(row).decode())
+
+    def decode(self, key: Any, body: str) -> Any:
+        row = self.decoder.decode(body)
+        return replace(row, seq=key) if isinstance(row, Entry) else row
+
+    def insert(self, mark: str) -> str:
+        """Plain insert; ``mark`` is the driver's placeholder."""
+        marks = ", ".join([mark] * len(self.names))
+        return f"INSERT INTO {self.record.table} ({', '.join(self.names)}) VALUES ({marks})"
+
+    def insert_new(self, mark: str) -> str:
+        return f"{self.insert(mark)} ON CONFLICT (id) DO NOTHING"
+
+    def upsert(self, mark: str) -> str:
+        every = ", ".join(f"{name} = excluded.{name}" for name in self.names[1:])
+        return f"{self.insert(mark)} ON CONFLICT (id) DO UPDATE SET {every}"
+
+    def replace_version(self, mark: str) -> str:
+        """Takes the row's values, then its id and the version it must replace."""
+        every = ", ".join(f"{name} = {mark}" for name in self.names)
+        return f"UPDATE {self.record.table} SET {every} WHERE id = {mark} AND version = {mark}"
+
+
+def _codec(record: Record) -> Codec:
+    numbered = record.kind is Entry  # the database gives its key
+    paths = [] if numbered else [record.key]
+    paths += ["version"] if record.versioned else []
+    paths += record.paths
+    # attrgetter of one path gives the value itself, of several a tuple
+    get = attrgetter(*paths) if len(paths) > 1 else lambda row: (attrgetter(paths[0])(row),)
+    names = tuple(column_name(path) for path in (*paths, "body"))
+    return Codec(record, names, get, msgspec.json.Decoder(record.kind))
+
+
+_CODECS = {record.kind: _codec(record) for record in records.RECORDS}
+
+
+def of(kind: type) -> Codec:
+    """``ValueError`` when nothing keeps such records."""
+    return _CODECS[records.of(kind).kind]

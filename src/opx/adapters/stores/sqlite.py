@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""SQLite as opx wants it: durable, one writer at a time, readers never in the way.
+
+``engine`` sets the pragmas on every connection and takes the write lock at BEGIN where the
+caller says so, so that what a write transaction read is still true when it commits.
+``Watcher`` sees commits of other processes for the price of reading one counter.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from opx.adapters.stores import tables
+
+WRITES = "opx_writes"
+"""Execution option: begin by taking the write lock."""
+BUSY_MS = 10_000
+_PRAGMAS = (
+    f"PRAGMA busy_timeout = {BUSY_MS}",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA wal_autocheckpoint = 4000",
+)
+
+
+def engine(url: str, connections: int = 1) -> sa.Engine:
+    """``url``: ``sqlite:///path``. ``ValueError`` for any other database."""
+    if make_url(url).get_backend_name() != "sqlite" or not make_url(url).database:
+        raise ValueError(f"{url!r} is not the URL of an SQLite file: sqlite:///path/opx.db")
+    made = sa.create_engine(url, pool_size=connections, max_overflow=0)
+    sa.event.listen(made, "connect", _on_connect)
+    sa.event.listen(made, "begin", _on_begin)
+    return made
+
+
+def _on_connect(connection: sqlite3.Connection, _: Any) -> None:
+    connection.isolation_level = None  # BEGIN is ours: the driver would delay it
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+
+
+def _on_begin(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+class Watcher:
+    """Tells whether anything was committed since it was last asked, by any connection."""
+
+    def __init__(self, url: str) -> None:
+        path = make_url(url).database or ""
+        self._connection = sqlite3.connect(
+            path, timeout=0, isolation_level=None, check_same_thread=False
+        )
+        self._version = self._ask()
+
+    def moved(self) -> bool:
+        before, self._version = self._version, self._ask()
+        return self._version != before
+
+    def _ask(self) -> int:
+        try:
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.OperationalError:  # locked for a moment: ask again next time
+            return self._version
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def schema_state(url: str) -> tuple[str | None, str]:
+    """The migration the database stands at (None: it is empty), and the newest there is."""
+    path = quote(make_url(url).database or "")
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as connection:
+            found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.OperationalError:  # no such file, or no such table
+        return None, tables.HEAD
+    return (found[0] if found else None), tables.HEAD

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""CloudEvents 1.0 in structured JSON mode, one or a batch.
+
+``POST /events``. Whose event it is comes from extension attributes (``environment``,
+``service``, ...) and, where those are silent, from ``data.labels``. An event's own
+``severity`` is an extension attribute too; a word that is not known is refused, because
+guessing how bad something is would be silent.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from opx.adapters.wires import bodies
+from opx.core.base.time import Ms
+from opx.core.ingest import checks, identity, masking, severities
+from opx.core.ingest.checks import Reason, Unfit
+from opx.core.ingest.services import MappingRule
+from opx.core.ingest.signals import Event, Identity, Severity
+from opx.engine.intake import Incoming
+
+SPEC_VERSION = "1.0"
+MAX_ATTRIBUTE = 1_024
+
+_shape = bodies.Shape(dict[str, Any])
+
+
+def _event(wire: dict[str, Any], incoming: Incoming) -> Event:
+    if wire.get("specversion") != SPEC_VERSION:
+        raise Unfit(Reason.MALFORMED, f"specversion {SPEC_VERSION!r} is expected")
+    whose = _identity(wire, incoming.mapping)
+    checks.scope(whose, incoming.services)
+    return Event(
+        id=_text(wire, "id", required=True),
+        source=masking.text(_text(wire, "source", required=True)),
+        type=_text(wire, "type", required=True),
+        subject=masking.text(_text(wire, "subject")),
+        identity=whose,
+        severity=_severity(_text(wire, "severity")),
+        at=_at(_text(wire, "time"), incoming.now),
+        received_at=incoming.now,
+        data=_data(wire),
+    )
+
+
+def _text(wire: dict[str, Any], name: str, *, required: bool = False) -> str:
+    """An attribute; "" when it is absent or null and need not be there."""
+    value = wire.get(name)
+    if value is None and not required:
+        return ""
+    if not isinstance(value, str) or (required and not value):
+        raise Unfit(Reason.MALFORMED, f"{name} must be text" + " and not empty" * required)
+    if len(value) > MAX_ATTRIBUTE:
+        raise Unfit(Reason.TOO_LONG, f"{name} is longer than {MAX_ATTRIBUTE}")
+    return value
+
+
+def _identity(wire: dict[str, Any], mapping: MappingRule) -> Identity:
+    data = wire.get("data")
+    inner = data.get("labels") if isinstance(data, dict) else None
+    labels = {}
+    for name in identity.names(mapping):
+        value = _text(wire, name)
+        if not value and isinstance(inner, dict):
+            value = _text(inner, name)
+        labels[name] = value
+    return identity.resolve(labels, mapping)
+
+
+def _severity(word: str) -> Severity | None:
+    severity = severities.read(word)
+    if word and severity is None:
+        raise Unfit(Reason.UNKNOWN_SEVERITY, "severity is sev1, sev2, sev3, sev4 or sev5")
+    return severity
+
+
+def _at(text: str, now: Ms) -> Ms:
+    return checks.recent(checks.instant(text), now) if text else now
+
+
+def _data(wire: dict[str, Any]) -> dict[str, object]:
+    """The data as a mapping: what is none stands under ``value``, bytes under their own name."""
+    data = wire.get("data")
+    if data is None:
+        encoded = wire.get("data_base64")
+        data = {} if encoded is None else {"data_base64": encoded}
+    elif not isinstance(data, dict):
+        data = {"value": data}
+    checks.data(data)
+    return masking.fields(data)
+
+
+parse = partial(bodies.parse, _shape, _event)
+"""``(body, incoming) -> Parsed`` with one ``Event`` for each event that was taken."""

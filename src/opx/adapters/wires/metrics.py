@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Metric points as JSON, and the index that numbers their series.
+
+``POST /metrics``: one point ``{metric, value, timestamp, labels}``, a list of them, or
+``{"metrics": [...]}``. The hot path of opx: labels stay undecoded bytes, and a series that
+was seen before costs two dictionary look-ups; points are columns from the start.
+
+A sid leaves this module only in a batch that also carries its ``Series``, until one such
+batch is known to be on disk (``kept``): a reader of the log never meets a sid it was not
+told about. So a ``Series`` may be in the log more than once, always the same; and a sid
+whose batch was lost may never be in it, so there may be gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, NoReturn
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from opx.adapters.wires import bodies
+from opx.core.base.time import Ms
+from opx.core.ingest import checks, identity
+from opx.core.ingest.checks import Reason, Unfit
+from opx.core.ingest.signals import MetricBatch, Series
+from opx.engine.intake import Incoming, Parsed, Parser
+from opx.engine.ports import Batch
+from opx.errors import BadInput
+
+MAX_SERIES = 250_000
+MAX_LABEL_BYTES = 16_384
+CACHE_BYTES = 64 << 20
+_ENTRY_BYTES = 150
+"""About what one cached spelling costs beside its own bytes."""
+_ANY_SIZE = 1 << 40
+_NEVER: Ms = -(1 << 62)
+
+
+class WirePoint(msgspec.Struct, gc=False, omit_defaults=True):
+    metric: str
+    value: float
+    timestamp: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)] | str | None = None
+    labels: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Envelope(msgspec.Struct):
+    metrics: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+# A point is as large as its labels, and those are measured when they are first seen.
+_shape = bodies.Shape(WirePoint, most=_ANY_SIZE)
+_envelope = msgspec.json.Decoder(_Envelope)
+_labels = msgspec.json.Decoder(dict[str, str])
+_encode = msgspec.json.Encoder().encode
+
+
+class SeriesIndex:
+    """Every series by (metric, labels), its sid, and which of them are not on disk yet."""
+
+    def __init__(self, known: Sequence[Series] = ()) -> None:
+        self._by_sid: dict[int, Series] = {}
+        self._by_name: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
+        self._unkept: dict[int, Series] = {}
+        self._cache: dict[str, dict[bytes, int]] = {}
+        self._cached = 0
+        for series in known:
+            self._by_sid[series.sid] = series
+            self._by_name[series.metric, tuple(sorted(series.labels.items()))] = series.sid
+        self._next = max(self._by_sid, default=-1) + 1
+
+    def known(self, points: Sequence[WirePoint]) -> list[int] | None:
+        """The numbers of all the points' series, or None unless all were seen spelled so."""
+        cache = self._cache
+        try:
+            return [cache[point.metric][bytes(point.labels)] for point in points]
+        except KeyError:
+            return None
+
+    def sid(self, point: WirePoint, incoming: Incoming) -> int:
+        """The number of the point's series, a new one if need be. ``Unfit`` if it may not be."""
+        raw = bytes(point.labels)
+        try:
+            sid = self._cache[point.metric][raw]
+        except KeyError:
+            return self._learn(point.metric, raw, incoming)
+        if incoming.services:
+            checks.scope(self._by_sid[sid].identity, incoming.services)
+        return sid
+
+    def unkept(self, sids: Sequence[int]) -> tuple[Series, ...]:
+        """Those of ``sids`` that must travel with their points."""
+        if not self._unkept:
+            return ()
+        return tuple(self._unkept[sid] for sid in sorted(set(sids)) if sid in self._unkept)
+
+    def kept(self, series: Sequence[Series]) -> None:
+        """These are on disk."""
+        for one in series:
+            self._unkept.pop(one.sid, None)
+
+    def _learn(self, metric: str, raw: bytes, incoming: Incoming) -> int:
+        """A spelling of labels that was not seen before: another one of a known series,
+        since clients differ in order and spaces, or a new series."""
+        checks.name(metric)
+        if len(raw) > MAX_LABEL_BYTES:
+            raise Unfit(Reason.TOO_LARGE, f"labels have at most {MAX_LABEL_BYTES} bytes")
+        try:
+            labels = checks.labels(_labels.decode(raw))
+        except (ValueError, RecursionError):
+            raise Unfit(Reason.MALFORMED, "labels must be an object of texts") from None
+        whose = identity.resolve(labels, incoming.mapping)
+        checks.scope(whose, incoming.services)
+        name = (metric, tuple(sorted(labels.items())))
+        sid = self._by_name.get(name)
+        if sid is None:
+            if len(self._by_sid) >= MAX_SERIES:
+                raise Unfit(Reason.TOO_MANY_SERIES, f"there are {MAX_SERIES} series already")
+            sid, self._next = self._next, self._next + 1
+            series = Series(sid=sid, metric=metric, labels=labels, identity=whose)
+            self._by_name[name] = sid
+            self._by_sid[sid] = self._unkept[sid] = series
+        self._remember(metric, raw, sid)
+        return sid
+
+    def _remember(self, metric: str, raw: bytes, sid: int) -> None:
+        # A client that never spells its labels alike must not fill the memory; starting
+        # over costs every series one look at its labels, which is cheap and rare.
+        self._cached += len(raw) + _ENTRY_BYTES
+        if self._cached > CACHE_BYTES:
+            self._cache.clear()
+            self._cached = len(raw) + _ENTRY_BYTES
+        self._cache.setdefault(metric, {})[raw] = sid
+
+
+def parser(index: SeriesIndex) -> Parser:
+    """The parser of this wire, numbering series by ``index``."""
+    return partial(parse, index)
+
+
+def parse(index: SeriesIndex, body: bytes, incoming: Incoming) -> Parsed:
+    """A body of points as one ``MetricBatch`` with the series that are new in it."""
+    numbers, points, refusals = _points(body)
+    at = np.array(_instants(points, incoming.now), dtype=np.int64)
+    value = np.array([point.value for point in points], dtype=np.float64)
+    fit = _fit(at, value, incoming.now)
+    sids = index.known(points) if fit.all() and not incoming.services else None
+    if sids is None:
+        sids, rows = [], []
+        for row, (point, good) in enumerate(zip(points, fit.tolist(), strict=True)):
+            try:
+                if not good:
+                    _explain(point, incoming.now)
+                sids.append(index.sid(point, incoming))
+            except Unfit as error:
+                refusals.append(bodies.refusal(numbers[row], error, _encode(point)))
+            else:
+                rows.append(row)
+        at, value = at[rows], value[rows]
+        refusals.sort(key=lambda refused: refused.index)
+    if not sids:
+        return Parsed(batch=Batch(), accepted=0, refusals=refusals)
+    columns = MetricBatch(sid=np.array(sids, dtype=np.int32), at=at, value=value)
+    batch = Batch(series=index.unkept(sids), points=columns)
+    return Parsed(batch=batch, accepted=len(sids), refusals=refusals)
+
+
+def _points(body: bytes) -> bodies.Found[WirePoint]:
+    if body.lstrip(b" \t\r\n").startswith(b"{"):
+        try:
+            wrapped = _envelope.decode(body).metrics
+        except RecursionError:
+            raise BadInput("the body is nested too deep") from None
+        except ValueError as error:
+            raise BadInput(f"the body is not JSON: {error}") from None
+        if isinstance(wrapped, msgspec.Raw):
+            body = bytes(wrapped)
+    return _shape.items(body)
+
+
+def _instants(points: list[WirePoint], now: Ms) -> list[Ms]:
+    """When each point was measured; ``_NEVER`` for a text that is no time."""
+    texts: dict[str, Ms] = {}
+    instants: list[Ms] = []
+    for point in points:
+        at = point.timestamp
+        if isinstance(at, str):
+            # One text for many points is the usual case.
+            if at not in texts:
+                texts[at] = _read(at)
+            instants.append(texts[at])
+        else:
+            instants.append(now if at is None else at)
+    return instants
+
+
+def _read(text: str) -> Ms:
+    try:
+        return checks.instant(text)
+    except Unfit:
+        return _NEVER
+
+
+def _fit(at: NDArray[np.int64], value: NDArray[np.float64], now: Ms) -> NDArray[np.bool_]:
+    recent = (at >= now - checks.MAX_AGE) & (at <= now + checks.MAX_FUTURE)
+    return recent & np.isfinite(value)
+
+
+def _explain(point: WirePoint, now: Ms) -> NoReturn:
+    """Say of one point what ``_fit`` said of the columns."""
+    if isinstance(point.timestamp, str):
+        checks.recent(checks.instant(point.timestamp), now)
+    elif point.timestamp is not None:
+        checks.recent(point.timestamp, now)
+    raise Unfit(Reason.OUT_OF_RANGE, "the value is not a finite number")

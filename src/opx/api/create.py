@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The ASGI application of ``front``, put together. No route is anonymous that writes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import BaseRoute
+
+from opx import __version__
+from opx.api import errors
+from opx.api.front import Front
+from opx.api.routes import (
+    automation,
+    documents,
+    incidents,
+    journal,
+    pages,
+    telemetry,
+    tokens,
+)
+from opx.api.wire import PROBLEMS, Problem
+
+LOG = structlog.get_logger("opx.api")
+PREFIX = "/api/v1"
+AREAS = (incidents, automation, documents, telemetry, journal, tokens)
+
+
+def create(front: Front, ingest_routes: Sequence[BaseRoute] = ()) -> FastAPI:
+    """The application. ``ingest_routes`` are plain Starlette routes and stand first."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await front.live.refresh()
+        following = asyncio.create_task(front.live.follow())
+        following.add_done_callback(_stopped)
+        yield
+        front.live.close()
+        following.cancel()
+        await asyncio.wait([following])
+
+    app = FastAPI(
+        title="opx",
+        version=__version__,
+        description="An operations control plane: telemetry in, verified recovery out.",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=PROBLEMS,
+        exception_handlers=errors.HANDLERS,
+    )
+    app.state.front = front
+    app.state.access = front.access
+    app.state.refusals = front.refusals
+    app.router.routes.extend(ingest_routes)
+    for area in AREAS:
+        app.include_router(area.router, prefix=PREFIX)
+    app.include_router(pages.router)
+    app.add_middleware(errors.Boundary, front=front)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's description, with the shape of our problems in it."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+        )
+        schema["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _stopped(following: asyncio.Task[None]) -> None:
+    """Nothing keeps tokens and mode fresh any more: stop, so that the watcher starts anew."""
+    if not following.cancelled() and following.exception() is not None:
+        LOG.error("front cannot follow the store", exc_info=following.exception())
+        signal.raise_signal(signal.SIGTERM)

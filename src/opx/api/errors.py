@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The HTTP boundary: what every request meets first and every answer passes last.
+
+Names that are not ours are refused (a page elsewhere may have made its own name point at
+this machine), bodies are bounded, answers carry the security headers and the mode of
+automation, and an unexpected error becomes a 500 that says
+nothing of the inside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from opx.api import problems
+from opx.api.front import Front
+from opx.errors import OpxError, TooLarge
+
+LOG = structlog.get_logger("opx.api")
+MOST_BODY = 1 << 20
+"""Bytes of a control request. Ingest routes have their own limit."""
+CONTROL = "/api/v1/"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Boundary:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, front: Front) -> None:
+        self._app = app
+        self._front = front
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                headers = MutableHeaders(scope=message)
+                headers["X-Opx-Automation"] = self._front.live.automation
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        refusal = self._refused(Headers(scope=scope))
+        if refusal is not None:
+            await refusal(scope, receive, sending)
+            return
+        bounded = _bounded(receive) if scope["path"].startswith(CONTROL) else receive
+        try:
+            await self._app(scope, bounded, sending)
+        except Exception as error:
+            LOG.exception("request failed", path=scope["path"], method=scope["method"])
+            if begun:
+                raise
+            await problems.of(OpxError(str(error)))(scope, receive, sending)
+
+    def _refused(self, headers: Headers) -> Response | None:
+        """A 421 for a ``Host`` that is not ours."""
+        host = headers.get("host", "").lower()
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        allowed = self._front.allowed_hosts
+        if name in LOOPBACK or name in allowed or "*" in allowed:
+            return None
+        return problems.problem(
+            421,
+            "unknown_host",
+            "opx does not answer to this name",
+            hint="add it to allowed_hosts in opx.toml",
+        )
+
+
+def _bounded(receive: Receive) -> Receive:
+    """``receive`` that stops at ``MOST_BODY`` bytes."""
+    seen = 0
+
+    async def bounded() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > MOST_BODY:
+            # The framework turns any other exception in a body into its own 400.
+            raise HTTPException(413, f"a request has at most {MOST_BODY} bytes")
+        return message
+
+    return bounded
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == 413:
+        return problems.of(TooLarge(str(error.detail)))
+    return await problems.on_http_error(request, error)
+
+
+async def on_invalid(_: Request, error: Exception) -> Response:
+    """What the request's own schema says is wrong with it, field by field."""
+    wrong = error.errors() if isinstance(error, RequestValidationError) else []
+    fields = [
+        {"field": ".".join(str(part) for part in one["loc"]), "message": one["msg"]}
+        for one in wrong
+    ]
+    detail = "; ".join(f"{one['field']}: {one['message']}" for one in fields)
+    return problems.problem(422, "invalid", detail or "the request is not valid", errors=fields)
+
+
+HANDLERS: dict[Any, Any] = {
+    OpxError: problems.on_opx_error,
+    HTTPException: on_http_error,
+    RequestValidationError: on_invalid,
+}
+"""For ``exception_handlers=`` of the application. What is not here meets ``Boundary``."""

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""``Front``: what the HTTP side of opx works with, made once by the composition root.
+
+It holds ports and the engine's people side. ``Live`` keeps what every request needs at hand
+(tokens, mode, the journal's end) within a second of the store, so that none waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from opx.core.base.time import SECOND, Ms
+from opx.engine import queries
+from opx.engine.access import Access, Refusals
+from opx.engine.audit import Anchor
+from opx.engine.beats.case import Knowledge
+from opx.engine.people import Check, People
+from opx.engine.ports import Bucket, Clock, MetricQuery, ReadTx, Store, StoredDocument
+from opx.errors import Unavailable
+
+BACK_OFF: Ms = SECOND
+
+
+class BrainLink(Protocol):
+    """``front``'s line to ``brain``."""
+
+    async def query(self, query: MetricQuery) -> list[Bucket]:
+        """``Unavailable`` when brain does not answer."""
+        ...
+
+    async def lag(self) -> Ms | None:
+        """How far behind the log brain is, None when it does not answer."""
+        ...
+
+
+class Live:
+    """What ``front`` knows by heart. ``automation`` is unknown, so halted, until it was read."""
+
+    def __init__(self, store: Store, clock: Clock, access: Access) -> None:
+        self.automation = "halted"
+        self.newest = 0
+        self.closing = False
+        self._store = store
+        self._clock = clock
+        self._access = access
+        self._news = asyncio.Event()
+
+    async def refresh(self) -> None:
+        """Read it all again and tell those who wait for news."""
+        await self._access.refresh()
+        self.automation, self.newest = await self._store.read(_known)
+        self._tell()
+
+    async def follow(self) -> None:
+        """Refresh whenever any process has committed, until cancelled."""
+        while True:
+            try:
+                if await self._store.changed(SECOND):
+                    await self.refresh()
+                else:
+                    self._access.still_fresh()
+            except Unavailable:
+                await self._clock.sleep(BACK_OFF)
+
+    async def news(self, after: int, within: Ms) -> None:
+        """Wait until the journal goes beyond ``after``, opx closes, or ``within`` has passed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within / SECOND):
+                while self.newest <= after and not self.closing:
+                    await self._news.wait()
+
+    def close(self) -> None:
+        """Let every stream end: the server is stopping."""
+        self.closing = True
+        self._tell()
+
+    def _tell(self) -> None:
+        told, self._news = self._news, asyncio.Event()
+        told.set()
+
+
+@dataclass(slots=True, kw_only=True)
+class Front:
+    """``check`` and ``bind`` read documents; ``anchors`` reads the journal's; ``exposition``
+    is opx's own metrics as Prometheus text; ``hands_alive`` says whether ``hands`` runs.
+    ``allowed_hosts``: names besides loopback that may stand in ``Host``; ``*`` is any."""
+
+    store: Store
+    clock: Clock
+    access: Access
+    brain: BrainLink
+    check: Check
+    bind: Callable[[Sequence[StoredDocument]], Knowledge]
+    anchors: Callable[[], Sequence[Anchor]]
+    exposition: Callable[[], bytes]
+    hands_alive: Callable[[], bool]
+    allowed_hosts: tuple[str, ...] = ()
+    streams: int = 0
+    live: Live = field(init=False)
+    people: People = field(init=False)
+    refusals: Refusals = field(init=False)
+    _bound: tuple[tuple[tuple[str, str], ...], Knowledge] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.live = Live(self.store, self.clock, self.access)
+        self.refusals = Refusals(self.store, self.clock)
+        self.people = People(
+            store=self.store,
+            clock=self.clock,
+            access=self.access,
+            check=self.check,
+            knowledge=self.knowledge,
+        )
+
+    async def knowledge(self) -> Knowledge:
+        """The documents in force, bound; bound again only when one has changed."""
+        documents = await self.store.read(queries.stored_documents)
+        version = tuple((document.id, document.hash) for document in documents)
+        if self._bound is None or self._bound[0] != version:
+            self._bound = version, self.bind(documents)
+        return self._bound[1]
+
+
+def _known(tx: ReadTx) -> tuple[str, int]:
+    return str(queries.automation(tx)["automation"]), queries.newest(tx)

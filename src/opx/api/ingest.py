@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The ingest routes: where telemetry comes in over HTTP.
+
+Plain Starlette, because this is the hot path. A route reads a bounded body, hands it to
+the intake and answers when it is on disk. 2xx: all of it is kept. 422: some items were
+refused, each named, and the others are kept. 429 is the sender's own limit, 503 ours. It
+must never read more than the limit, nor acknowledge before the intake returns.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from opx.api import access, problems
+from opx.core.base.time import SECOND
+from opx.core.decide.roles import Permission
+from opx.engine.intake import Intake, Receipt
+from opx.errors import BadInput, OpxError, TooLarge
+
+JSON = "application/json"
+MEDIA_TYPES: dict[str, frozenset[str]] = {
+    "metrics": frozenset({JSON}),
+    "events": frozenset(
+        {JSON, "application/cloudevents+json", "application/cloudevents-batch+json"}
+    ),
+    "alerts": frozenset({JSON}),
+}
+_GZIP_WINDOW = 31
+
+
+def routes(intake: Intake) -> list[Route]:
+    """``POST /metrics``, ``/events`` and ``/api/v2/alerts``. Tokens need ``INGEST``.
+
+    The application they are put into has ``state.access`` and ``state.refusals``.
+    """
+    return [
+        Route("/metrics", _receiver(intake, "metrics"), methods=["POST"]),
+        Route("/events", _receiver(intake, "events"), methods=["POST"]),
+        Route("/api/v2/alerts", _receiver(intake, "alerts"), methods=["POST"]),
+    ]
+
+
+def _receiver(intake: Intake, wire: str) -> Callable[[Request], Awaitable[Response]]:
+    async def receive(request: Request) -> Response:
+        try:
+            return await _receive(request, intake, wire)
+        except OpxError as error:
+            return problems.of(error)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is left to read it
+
+    return receive
+
+
+async def _receive(request: Request, intake: Intake, wire: str) -> Response:
+    sender = await access.enter(request, Permission.INGEST)
+    wait = intake.admit(sender.name)
+    if wait:
+        after = {"Retry-After": str(math.ceil(wait / SECOND))}
+        return problems.problem(429, "too_fast", "this token sends too fast", headers=after)
+    unwanted = _unwanted(request, MEDIA_TYPES[wire])
+    if unwanted:
+        return problems.problem(415, "unsupported_type", unwanted)
+    body = await _body(request, intake.limits.body)
+    receipt = await intake.take(wire, body, sender.name, sender.services)
+    if receipt.rejected:
+        return _refused(receipt)
+    if wire == "alerts":
+        return Response(status_code=200)  # what an Alertmanager answers
+    return JSONResponse({"accepted": receipt.accepted}, 202)
+
+
+def _refused(receipt: Receipt) -> Response:
+    return problems.problem(
+        422,
+        "items_refused",
+        f"{receipt.rejected} of {receipt.accepted + receipt.rejected} items were not taken",
+        accepted=receipt.accepted,
+        rejected=receipt.rejected,
+        errors=[
+            {"index": refusal.index, "reason": refusal.reason.value, "detail": refusal.detail}
+            for refusal in receipt.refusals
+        ],
+    )
+
+
+def _unwanted(request: Request, wanted: frozenset[str]) -> str:
+    """Why this kind of body is not read; "" when it is."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in wanted:
+        return f"send it as {' or '.join(sorted(wanted))}"
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    return "" if encoding in ("identity", "gzip") else "send it plain or with gzip"
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The body, decompressed. ``TooLarge`` as soon as it is known to exceed ``most`` bytes."""
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > most):
+        raise TooLarge(f"a body has at most {most} bytes")
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise TooLarge(f"a body has at most {most} bytes")
+        parts.append(part)
+    body = b"".join(parts)
+    zipped = request.headers.get("content-encoding", "").strip().lower() == "gzip"
+    return _unzipped(body, most) if zipped else body
+
+
+def _unzipped(body: bytes, most: int) -> bytes:
+    stream = zlib.decompressobj(_GZIP_WINDOW)
+    try:
+        # One byte more than is taken: enough to tell "exactly" from "too much".
+        plain = stream.decompress(body, most + 1)
+    except zlib.error:
+        raise BadInput("the body is not gzip") from None
+    if len(plain) > most:
+        raise TooLarge(f"a body has at most {most} bytes once decompressed")
+    if not stream.eof or stream.unused_data:
+        raise BadInput("the gzip body is cut off or followed by something else")
+    return plain

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The journal over HTTP: pages, a live stream, notices, and the proof of its chain.
+
+The stream leaves out what is about access (tokens, refusals): that takes ``AUDIT``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+
+from opx.api import access
+from opx.api.front import Front
+from opx.api.wire import Reader, TheFront, answer, needs, timed
+from opx.core.base import canonical
+from opx.core.base.time import SECOND, Ms
+from opx.core.decide.roles import Permission
+from opx.engine import queries
+from opx.engine.access import Principal
+from opx.errors import NotAllowed, Unavailable
+
+router = APIRouter(tags=["journal"])
+
+Auditor = Annotated[Principal, Depends(needs(Permission.AUDIT))]
+
+MOST_STREAMS = 64
+AT_ONCE = 200
+HEARTBEAT: Ms = 15 * SECOND
+
+
+@router.get("/journal")
+async def page(
+    front: TheFront,
+    by: Auditor,
+    subject: Annotated[str, Query(max_length=400)] = "",
+    after: Annotated[int, Query(ge=0, le=1 << 62)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
+) -> JSONResponse:
+    """The journal after `after`, oldest first; `next` is the `after` of the next page."""
+    rows = await front.store.read(lambda tx: queries.entries(tx, after, limit, subject))
+    return answer({"items": rows, "next": rows[-1]["seq"] if len(rows) == limit else None})
+
+
+@router.get("/notices")
+async def notices(
+    front: TheFront, by: Reader, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
+) -> JSONResponse:
+    """What people were told, newest first, and what did not get through."""
+    return answer({"items": await front.store.read(lambda tx: queries.notices(tx, limit))})
+
+
+@router.get("/audit/verify")
+async def verify(front: TheFront, by: Auditor) -> JSONResponse:
+    """Check the journal's whole hash chain, and its anchors outside the database."""
+    anchors = front.anchors()
+    report = await front.store.read(lambda tx: queries.verified(tx, anchors))
+    return answer(canonical.plain(report))
+
+
+@router.get(
+    "/stream",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def stream(
+    request: Request,
+    front: TheFront,
+    by: Reader,
+    last: Annotated[
+        str, Header(alias="Last-Event-ID", max_length=20, pattern=r"^[0-9]{0,18}$")
+    ] = "",
+) -> StreamingResponse:
+    """The journal as it grows, as server-sent events. `id` is the entry's seq: a client that
+    sends the last one it saw misses nothing. Without it, the stream begins now."""
+    if front.streams >= MOST_STREAMS:
+        raise Unavailable(f"{MOST_STREAMS} streams are open already")
+    after = int(last) if last else await front.store.read(queries.newest)
+    return StreamingResponse(_events(request, front, after), media_type="text/event-stream")
+
+
+async def _events(request: Request, front: Front, seq: int) -> AsyncIterator[bytes]:
+    """Entries after ``seq`` until the client goes, may not read any more, or opx stops. Read
+    a page at a time and only as fast as the client takes them, so a slow one costs nothing."""
+    front.streams += 1
+    try:
+        yield b"retry: 1000\n\n"
+        while not front.live.closing:
+            rows = await front.store.read(partial(queries.entries, after=seq, limit=AT_ONCE))
+            for row in rows:
+                seq = row["seq"]
+                if row["subject"] != "access":
+                    data = json.dumps(timed(row), separators=(",", ":"))
+                    yield f"id: {seq}\nevent: {row['kind']}\ndata: {data}\n\n".encode()
+            if len(rows) < AT_ONCE:
+                await front.live.news(seq, HEARTBEAT)
+                access.authorise(request, Permission.READ)
+                yield b": \n\n"
+    except (NotAllowed, Unavailable):
+        return
+    finally:
+        front.streams -= 1

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The few pages for browsers, scrapers and probes: status, login, health, metrics.
+
+The status page is plain HTML without scripts; everything in it is escaped, because names
+and texts come from other systems.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from opx.api import access
+from opx.api.front import Front
+from opx.api.wire import Reader, TheFront, answer, timed
+from opx.core.base.time import SECOND
+from opx.core.decide.roles import Permission
+from opx.engine import queries
+from opx.engine.access import SESSION_TTL
+from opx.errors import NotLoggedIn
+
+router = APIRouter(tags=["pages"])
+
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;"
+    "color:#1b1f24}table{border-collapse:collapse;width:100%;margin:.5rem 0 2rem}"
+    "th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #dde1e6}"
+    ".bad{color:#b3261e;font-weight:600}.good{color:#1a7f37;font-weight:600}"
+    "@media(prefers-color-scheme:dark){body{background:#14171a;color:#e3e6ea}}"
+)
+
+
+@router.get("/health")
+async def health() -> JSONResponse:
+    """`front` answers. Needs no login."""
+    return answer({"status": "ok"})
+
+
+@router.get("/metrics")
+async def metrics(front: TheFront) -> Response:
+    """opx's own metrics, as Prometheus text. Needs no login."""
+    return Response(front.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/login")
+async def login(
+    request: Request, front: TheFront, code: Annotated[str, Query(max_length=100)]
+) -> RedirectResponse:
+    """Trade a one-time code for a session, and go to the status page."""
+    session = await front.access.redeem(code)
+    response = RedirectResponse("/", 303)
+    response.set_cookie(
+        access.COOKIE,
+        session,
+        max_age=SESSION_TTL // SECOND,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return response
+
+
+@router.get("/api/v1/status")
+async def status(front: TheFront, by: Reader) -> JSONResponse:
+    """opx at a glance."""
+    return answer(await _status(front))
+
+
+async def _status(front: Front) -> dict[str, Any]:
+    knowledge, now = await front.knowledge(), front.clock.now()
+    seen = await front.store.read(lambda tx: queries.status(tx, knowledge, now))
+    lag = await front.brain.lag()
+    alive = {"front": True, "brain": lag is not None, "hands": front.hands_alive()}
+    processes = {name: "alive" if is_alive else "dead" for name, is_alive in alive.items()}
+    return {**seen, "processes": processes, "lag_ms": lag}
+
+
+@router.get("/", response_class=HTMLResponse)
+async def page(request: Request, front: TheFront) -> HTMLResponse:
+    """The status page; without a login, how to get one."""
+    try:
+        access.authorise(request, Permission.READ)
+    except NotLoggedIn:
+        hint = "<p>Run <code>opx login</code> on its machine and open the link it prints.</p>"
+        return HTMLResponse(_html("opx: not logged in", hint), 401)
+    seen = timed(await _status(front))
+    rows = await front.store.read(lambda tx: queries.incidents(tx, queries.ACTIVE, "", 50, ""))
+    now = front.clock.now()
+    waiting = await front.store.read(lambda tx: queries.approvals(tx, now))
+    return HTMLResponse(_html("opx", _body(seen, timed(rows.items), timed(waiting))))
+
+
+def _body(seen: dict[str, Any], incidents: list[Any], waiting: list[Any]) -> str:
+    tone = "good" if seen["automation"] == "running" else "bad"
+    states = {"alive": "good", "dead": "bad"}
+    processes = " ".join(
+        f'<span class="{states[state]}">{escape(name)} {escape(state)}</span>'
+        for name, state in seen["processes"].items()
+    )
+    mode = f'<span class="{tone}">{escape(seen["automation"])}</span>'
+    services = [
+        [row["name"], row["environment"], f"{len(row['incidents'])} open incidents"]
+        for row in seen["services"]
+    ]
+    opened = [
+        [row["id"][:8], f"SEV{row['severity']}", row["status"], row["title"], row["opened_at"]]
+        for row in incidents
+    ]
+    asks = [
+        [row["id"][:8], (row["proposal"] or {}).get("runbook", ""), row["expires_at"]]
+        for row in waiting
+    ]
+    return (
+        f"<p>Automation is {mode}. {processes}</p>"
+        f"<h2>Incidents</h2>{_table(('Id', 'Severity', 'Status', 'Title', 'Opened'), opened)}"
+        f"<h2>Waiting for approval</h2>{_table(('Run', 'Runbook', 'Until'), asks)}"
+        f"<h2>Services</h2>{_table(('Service', 'Environment', ''), services)}"
+    )
+
+
+def _table(heads: tuple[str, ...], rows: list[list[str]]) -> str:
+    if not rows:
+        return "<p>None.</p>"
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _html(title: str, body: str) -> str:
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<meta http-equiv="refresh" content="5">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
+        f"<body><h1>{escape(title)}</h1>{body}</body></html>"
+    )

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Serving the application with uvicorn until told to stop, and stopping cleanly.
+
+Says in ``front.json`` where it listens, once it does. On the way out streams are told to
+end first, because a server waits for its open answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Generator
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from opx.api.front import Front
+from opx.settings import Settings
+
+GRACE_S = 5
+BACKLOG = 1024
+
+
+class Server(uvicorn.Server):
+    """A uvicorn that leaves signals to whoever runs the process, and says where it is."""
+
+    def __init__(self, app: ASGIApp, front: Front, settings: Settings) -> None:
+        config = uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            backlog=BACKLOG,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=settings.behind_proxy,
+            timeout_graceful_shutdown=GRACE_S,
+            ws="none",
+        )
+        super().__init__(config)
+        self._front = front
+        self._file = settings.front_file
+        self.url = ""
+
+    def stop(self) -> None:
+        """End the streams, then the server."""
+        self._front.live.close()
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            _write(self._file, {"url": self.url, "pid": os.getpid()})
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def serve(app: ASGIApp, front: Front, settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until ``stop`` is set, or the server itself has failed."""
+    server = Server(app, front, settings)
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    server.stop()
+    stopping.cancel()
+    await serving
+
+
+def _write(path: Path, value: dict[str, object]) -> None:
+    """Whole or not at all: others read this file at any time."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(value))
+    beside.chmod(0o600)
+    beside.replace(path)

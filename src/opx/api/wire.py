@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What all control routes share: who asks, the key they ask under, and times on the wire.
+
+Inside opx an instant is a number of milliseconds; outside it is ``2026-01-01T00:00:00.000Z``.
+``answer`` is the one place that turns the first into the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Security
+from fastapi.security import APIKeyCookie, HTTPBearer
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from opx.api import access, problems
+from opx.api.front import Front
+from opx.core.base import time
+from opx.core.decide.roles import Permission
+from opx.engine.access import Principal
+from opx.errors import BadInput
+
+BEARER = HTTPBearer(auto_error=False, description="An API token: `opx token create`.")
+SESSION = APIKeyCookie(name=access.COOKIE, auto_error=False, description="A session: `opx login`.")
+
+
+class Body(BaseModel):
+    """A request body. An unknown field is an error: it would be a wish we do not grant."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class Problem(BaseModel):
+    """RFC 9457, with ``code`` for programs."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
+_WHEN = {
+    400: "The request is wrong",
+    401: "Not logged in",
+    403: "Not with these roles",
+    404: "There is no such thing",
+    409: "Somebody was first, or a gate refused it",
+    413: "The body is too large",
+    422: "The request does not fit its schema, or a document is wrong",
+    503: "A part of opx does not answer now",
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": when,
+        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status, when in _WHEN.items()
+}
+
+
+def needs(permission: Permission) -> Callable[..., Awaitable[Principal]]:
+    """A dependency: whoever asks, if they may. Its ``permission`` can be read back."""
+
+    async def who(
+        request: Request,
+        _bearer: Annotated[object, Security(BEARER)],
+        _session: Annotated[object, Security(SESSION)],
+    ) -> Principal:
+        return await access.enter(request, permission)
+
+    who.permission = permission  # type: ignore[attr-defined]
+    return who
+
+
+async def _front(request: Request) -> Front:
+    front: Front = request.app.state.front
+    return front
+
+
+TheFront = Annotated[Front, Depends(_front)]
+Reader = Annotated[Principal, Depends(needs(Permission.READ))]
+Key = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        max_length=200,
+        description="The same key and body are one request, however often they are sent.",
+    ),
+]
+
+
+def answer(value: object, status: int = 200) -> JSONResponse:
+    """``value`` as JSON, its instants in their wire form."""
+    return JSONResponse(timed(value), status)
+
+
+def timed(value: object) -> Any:
+    """``value`` with every number named ``at``, ``since`` or ``..._at`` written as an instant."""
+    if isinstance(value, dict):
+        return {name: _field(name, item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [timed(item) for item in value]
+    return value
+
+
+def _field(name: str, value: object) -> Any:
+    if type(value) is int and (name in ("at", "since") or name.endswith("_at")):
+        return time.to_wire(value)
+    return timed(value)
+
+
+def instant(text: str, read: Callable[[str], time.Ms] = time.from_wire) -> time.Ms:
+    """An instant of a request; ``BadInput`` when it is not one."""
+    try:
+        return read(text)
+    except (ValueError, OverflowError) as error:
+        raise BadInput(str(error)) from error

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The ``hands`` process: credentials and the key that checks signatures, nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from opx.adapters.actions.supervisor import actions
+from opx.adapters.failpoints import Failpoints
+from opx.adapters.keys import KeyVerifier
+from opx.adapters.stores.sql import SqlStore
+from opx.adapters.system import SystemClock
+from opx.engine.hands import Hands
+from opx.settings import Settings
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve orders until ``stop``."""
+    store = SqlStore(settings.database_url)
+    hands = Hands(
+        store=store,
+        clock=SystemClock(),
+        verifier=KeyVerifier.load(settings.keys),
+        actions={action.spec.name: action for action in actions()},
+        name=f"hands/{os.getpid()}",
+        failpoint=Failpoints.from_environment(),
+    )
+    try:
+        await hands.run(stop)
+    finally:
+        await store.close()

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""How the ``opx`` command talks to opx: plain HTTP with the token from the data folder.
+
+Turns problems into exit codes: 1 failed, 3 refused by a gate, 4 cannot be reached. It
+knows nothing that the API does not say, so whatever it does, another client can do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from opx import settings as opx_settings
+
+FAILED, REFUSED, UNREACHABLE = 1, 3, 4
+GATES = frozenset({"refused", "illegal_change"})
+TIMEOUT_S = 35.0
+
+
+class CommandFailed(Exception):
+    """The command ends here, with this exit code and these words."""
+
+    def __init__(self, code: int, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+
+class Client:
+    """One command's connection. ``data``: the data folder, None for the usual one."""
+
+    def __init__(self, data: Path | None) -> None:
+        self.settings = opx_settings.load({"data": data})
+        self.url = _address(self.settings)
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {_token(self.settings)}"},
+            timeout=TIMEOUT_S,
+            trust_env=False,
+        )
+
+    def get(self, path: str, **params: Any) -> Any:
+        given = {name: value for name, value in params.items() if value not in (None, "")}
+        return self._ask("GET", path, params=given)
+
+    def post(self, path: str, body: object) -> Any:
+        return self._ask("POST", path, json=body)
+
+    def post_yaml(self, path: str, text: str, source: str) -> Any:
+        headers = {"Content-Type": "application/yaml"}
+        return self._ask(
+            "POST", path, content=text.encode(), headers=headers, params={"source": source}
+        )
+
+    def delete(self, path: str) -> Any:
+        return self._ask("DELETE", path)
+
+    def stream(self, last: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Live journal entries after ``last`` ("" for from now on), each with its id, until
+        the connection ends."""
+        headers = {"Last-Event-ID": last} if last else {}
+        timeout = httpx.Timeout(TIMEOUT_S)
+        try:
+            with self._http.stream(
+                "GET", "/api/v1/stream", headers=headers, timeout=timeout
+            ) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _failure(answer)
+                yield from _events(answer.iter_lines())
+        except httpx.TransportError as error:
+            raise _unreachable(self.url, error) from error
+
+    def _ask(self, method: str, path: str, **what: Any) -> Any:
+        try:
+            answer = self._http.request(method, f"/api/v1{path}", **what)
+        except httpx.TransportError as error:
+            raise _unreachable(self.url, error) from error
+        if not answer.is_success:
+            raise _failure(answer)
+        return answer.json()
+
+
+def _address(settings: opx_settings.Settings) -> str:
+    try:
+        return str(json.loads(settings.front_file.read_text())["url"])
+    except (OSError, ValueError, KeyError) as error:
+        raise CommandFailed(
+            UNREACHABLE, f"opx does not run in {settings.data}", "start it: opx up"
+        ) from error
+
+
+def _token(settings: opx_settings.Settings) -> str:
+    try:
+        return settings.admin_token.read_text().strip()
+    except OSError as error:
+        raise CommandFailed(
+            FAILED, f"{settings.admin_token} cannot be read", "opx up makes it on its first start"
+        ) from error
+
+
+def _unreachable(url: str, error: Exception) -> CommandFailed:
+    return CommandFailed(UNREACHABLE, f"{url} does not answer ({error})", "start it: opx up")
+
+
+def _failure(answer: httpx.Response) -> CommandFailed:
+    """What a problem means for whoever typed the command."""
+    try:
+        problem = answer.json()
+        code, detail = str(problem["code"]), str(problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        return CommandFailed(FAILED, f"opx answered {answer.status_code}")
+    hint = "" if str(problem.get("hint", "")) in detail else str(problem["hint"])
+    if code in GATES:
+        return CommandFailed(REFUSED, detail, hint)
+    return CommandFailed(UNREACHABLE if answer.status_code == 503 else FAILED, detail, hint)
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Server-sent events: their ids and their JSON."""
+    id = data = ""
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name == "id":
+            id = value
+        elif name == "data":
+            data += value
+        elif not line and data:
+            yield id, json.loads(data)
+            data = ""

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""``opx watch``, ``notices``, ``quarantine`` and ``audit``: what happened, and the proof of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated
+
+import typer
+
+from opx.cli import show
+from opx.cli.client import FAILED, Client
+from opx.cli.show import AsJson, Data
+
+audit = typer.Typer(help="The journal's proof.", no_args_is_help=True)
+
+Limit = Annotated[int, typer.Option(min=1, max=1_000)]
+RECONNECT_S = 1.0
+
+
+def watch(as_json: AsJson = False, data: Data = None) -> None:
+    """Everything that happens, as it happens, until Ctrl-C."""
+    client, last = Client(data), ""
+    while True:
+        for id, row in client.stream(last):
+            last = id
+            if as_json:
+                typer.echo(json.dumps(row))
+            else:
+                show.line(show.entry(row))
+        time.sleep(RECONNECT_S)  # the server has ended the stream: it is stopping
+
+
+def notices(limit: Limit = 50, as_json: AsJson = False, data: Data = None) -> None:
+    """What people were told, newest first."""
+    found = Client(data).get("/notices", limit=limit)
+    if as_json:
+        return show.as_json(found)
+    return show.table(
+        "Notices",
+        ("at", "edge", "severity", "title", "not delivered to"),
+        (
+            (
+                show.moment(one["at"]),
+                one["edge"],
+                f"SEV{one['severity']}",
+                one["title"],
+                " ".join(late["receiver"] for late in one["undelivered"]),
+            )
+            for one in found["items"]
+        ),
+    )
+
+
+def quarantine(limit: Limit = 50, as_json: AsJson = False, data: Data = None) -> None:
+    """What was sent to opx and not taken in, newest first, with the reason."""
+    found = Client(data).get("/quarantine", limit=limit)
+    if as_json:
+        return show.as_json(found)
+    return show.table(
+        "Quarantine",
+        ("at", "wire", "from", "reason", "item"),
+        (
+            (show.moment(one["at"]), one["wire"], one["source"], one["reason"], one["item"][:60])
+            for one in found["items"]
+        ),
+    )
+
+
+@audit.command()
+def verify(as_json: AsJson = False, data: Data = None) -> None:
+    """Check the journal's hash chain and its anchors. Exits with 1 when it was tampered with."""
+    report = Client(data).get("/audit/verify")
+    if as_json:
+        show.as_json(report)
+    elif report["ok"]:
+        sealed = f"{report['sealed']} entries sealed, {report['waiting']} not yet"
+        note = f"; {report['detail']}" if report["detail"] else ""
+        show.line(f"the journal is what was written: {sealed}, {report['anchors']} anchors{note}")
+    else:
+        show.line(
+            f"[bold red]the journal was changed[/] at entry {report['bad']} to"
+            f" {report['through']}: {show.plain(report['detail'])}"
+        )
+    if not report["ok"]:
+        raise typer.Exit(FAILED)

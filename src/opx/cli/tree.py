@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Every command but ``opx up``, as one tree, and what its failures exit with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+from rich.console import Console
+
+from opx import __version__
+from opx.cli import automation, documents, incidents, journal, playground, show, tokens, up
+from opx.cli.client import CommandFailed
+from opx.cli.demo import demo
+from opx.cli.doctor import doctor
+from opx.errors import OpxError
+
+app = typer.Typer(
+    help="opx: telemetry in, verified recovery out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command(
+    name="up",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+def start(context: typer.Context) -> None:
+    """Start opx and watch over it. Ctrl-C stops it."""
+    raise typer.Exit(up.run(["up", *context.args]))
+
+
+@app.command()
+def version(as_json: show.AsJson = False) -> None:
+    """Which opx this is."""
+    if as_json:
+        return show.as_json({"version": __version__})
+    return typer.echo(__version__)
+
+
+for command in (
+    automation.status,
+    incidents.why,
+    automation.approve,
+    automation.reject,
+    automation.halt,
+    automation.resume,
+    incidents.outcome,
+    documents.apply,
+    documents.lint,
+    journal.watch,
+    journal.notices,
+    journal.quarantine,
+    tokens.login,
+    doctor,
+    demo,
+):
+    app.command()(command)
+app.add_typer(incidents.app, name="incidents")
+app.add_typer(automation.runbook, name="runbook")
+app.add_typer(automation.breaker, name="breaker")
+app.add_typer(tokens.app, name="token")
+app.add_typer(journal.audit, name="audit")
+app.add_typer(playground.app, name="playground")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command; returns its exit code, or ends the process with it."""
+    try:
+        app(args=list(argv), prog_name="opx")
+    except CommandFailed as failed:
+        return _fail(failed.code, str(failed), failed.hint)
+    except OpxError as error:
+        return _fail(1, str(error), error.hint)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _fail(code: int, message: str, hint: str) -> int:
+    console = Console(stderr=True, highlight=False)
+    console.print(f"[bold red]opx:[/] {show.plain(message)}", soft_wrap=True)
+    if hint and hint not in message:
+        console.print(f"  [dim]{show.plain(hint)}[/]", soft_wrap=True)
+    return code

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""``opx up``: starts the three processes of opx and keeps them running.
+
+The watcher does nothing else and knows nothing else: standard library only, so that it
+stays small and has little to fail with. Each child is this command again with ``--role``;
+one that dies is started again, and none outlives the watcher. It never reads telemetry.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from opx import settings as opx_settings
+from opx.adapters.locks import FileLock, said
+from opx.errors import Conflict, OpxError
+from opx.settings import Settings
+
+ROLES = ("front", "brain", "hands")
+BACK_OFF_FIRST_S = 0.1
+BACK_OFF_MOST_S = 10.0
+STEADY_AFTER_S = 30.0
+"""A child that lived so long is started at once when it dies."""
+STOP_WITHIN_S = 15.0
+TICK_S = 0.1
+READY_WITHIN_S = 60.0
+PR_SET_PDEATHSIG = 1
+
+
+def run(argv: Sequence[str]) -> int:
+    """``opx up ...``; returns the exit code."""
+    flags = _flags(argv[1:])
+    try:
+        settings = opx_settings.load(
+            {
+                "data": flags.data,
+                "host": flags.host,
+                "port": flags.port,
+                "behind_proxy": flags.behind_proxy or None,
+            }
+        )
+        if flags.prepare:
+            return _prepare(settings)
+        if flags.role:
+            return _role(flags.role, settings, flags.watcher)
+        return Watcher(settings=settings).run()
+    except OpxError as error:
+        _say(f"opx up: {error}" + (f"\n  {error.hint}" if error.hint else ""))
+        return 1
+
+
+def _flags(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="opx up", description="Start opx and watch over it. Ctrl-C stops it."
+    )
+    parser.add_argument("--role", choices=ROLES, help="run one of the three processes only")
+    parser.add_argument("--data", help="the data folder (OPX_DATA, ~/.local/share/opx)")
+    parser.add_argument("--host", help="the address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, help=f"0 is any free one ({opx_settings.DEFAULT_PORT})")
+    parser.add_argument(
+        "--behind-proxy", action="store_true", help="a proxy that ends TLS stands in front"
+    )
+    parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--watcher", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+# ---------------------------------------------------------------- in a child
+
+
+def _prepare(settings: Settings) -> int:
+    """Make the data folder ready and print a fresh login code."""
+    folder(settings.data)
+    print(importlib.import_module("opx.app").prepare(settings))  # noqa: T201
+    return 0
+
+
+def _role(role: str, settings: Settings, watcher: int) -> int:
+    """Be one of the three processes until told to stop."""
+    _die_with(watcher)
+    folder(settings.data)
+    lock = FileLock(settings.data / f"{role}.lock")
+    lock.acquire({"pid": os.getpid(), "role": role, "since": int(time.time() * 1000)})
+    try:
+        importlib.import_module("opx.app").run_role(role, settings)
+    finally:
+        lock.release()
+    return 0
+
+
+def _die_with(watcher: int) -> None:
+    """Have the kernel kill this process when its watcher is gone; at once if it is already."""
+    if not watcher:
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != watcher:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+# ---------------------------------------------------------------- the watcher
+
+
+@dataclass(slots=True)
+class Child:
+    """``due``: when to start it (again), on the monotonic clock."""
+
+    role: str
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    due: float = 0.0
+    back_off: float = BACK_OFF_FIRST_S
+
+
+@dataclass(slots=True, kw_only=True)
+class Watcher:
+    settings: Settings
+    children: list[Child] = field(default_factory=lambda: [Child(role) for role in ROLES])
+    stopping: bool = False
+    login: str = ""
+    deadline: float = 0.0
+
+    def run(self) -> int:
+        """Start everything and keep it running until SIGINT or SIGTERM."""
+        folder(self.settings.data)
+        lock = FileLock(self.settings.lock)
+        holder = {"pid": os.getpid(), "since": int(time.time() * 1000), "address": ""}
+        try:
+            lock.acquire(holder)
+        except Conflict:
+            _say(f"opx is running here already: {_who(said(self.settings.lock))}")
+            return 1
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, self._stop)
+        try:
+            self.settings.front_file.unlink(missing_ok=True)
+            self.login = self._prepared()
+            self.deadline = time.monotonic() + READY_WITHIN_S
+            while not self.stopping:
+                self._tend()
+                self._announce(lock, holder)
+                time.sleep(TICK_S)
+        finally:
+            self._end()
+            lock.release()
+        return 0
+
+    def _stop(self, number: int, frame: object) -> None:
+        self.stopping = True
+
+    def _prepared(self) -> str:
+        """Migrate, make keys and the admin token, in a child that takes its libraries along."""
+        done = subprocess.run(
+            self._command("--prepare"), stdout=subprocess.PIPE, text=True, check=False
+        )
+        if done.returncode:
+            raise OpxError("the data folder could not be made ready", hint="see above; opx doctor")
+        lines = done.stdout.split()
+        return lines[-1] if lines else ""
+
+    def _command(self, *more: str) -> list[str]:
+        settings = self.settings
+        flags = [
+            "--data",
+            str(settings.data),
+            "--host",
+            settings.host,
+            "--port",
+            str(settings.port),
+        ]
+        if settings.behind_proxy:
+            flags.append("--behind-proxy")
+        return [sys.executable, "-m", "opx", "up", *flags, *more]
+
+    def _tend(self) -> None:
+        """Start what is not running and due; note what has died."""
+        now = time.monotonic()
+        changed = False
+        for child in self.children:
+            if child.process is not None and child.process.poll() is not None:
+                self._died(child, child.process.returncode, now)
+                changed = True
+            if child.process is None and child.due <= now and not self.stopping:
+                command = self._command("--role", child.role, "--watcher", str(os.getpid()))
+                # Its own group: Ctrl-C at the terminal reaches the watcher alone, which
+                # then stops the children in order.
+                child.process = subprocess.Popen(command, process_group=0)
+                child.started = now
+                changed = True
+        if changed:
+            self._write_pids()
+
+    def _died(self, child: Child, code: int, now: float) -> None:
+        if now - child.started >= STEADY_AFTER_S:
+            child.back_off = BACK_OFF_FIRST_S
+        child.process, child.due = None, now + child.back_off
+        _say(f"{child.role} ended with {code}; starting it again in {child.back_off:g} s")
+        child.back_off = min(child.back_off * 2, BACK_OFF_MOST_S)
+
+    def _write_pids(self) -> None:
+        pids = {child.role: child.process.pid for child in self.children if child.process}
+        replace(self.settings.pids, json.dumps({"watcher": os.getpid(), **pids}))
+
+    def _announce(self, lock: FileLock, holder: dict[str, object]) -> None:
+        """Once ``front`` answers: where it is, and the way in."""
+        if not self.deadline:
+            return
+        address = said(self.settings.front_file).get("url", "")
+        if address and answers(address):
+            self.deadline = 0.0
+            lock.describe({**holder, "address": address})
+            _say(f"opx is up: {address}")
+            if self.login:
+                _say(f"log in (once, within 10 minutes): {address}/login?code={self.login}")
+        elif time.monotonic() > self.deadline:
+            self.deadline = 0.0
+            _say("front does not answer yet: opx doctor says why")
+
+    def _end(self) -> None:
+        """Ask every child to stop, wait, and kill what has not."""
+        running = [child.process for child in self.children if child.process]
+        for process in running:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        until = time.monotonic() + STOP_WITHIN_S
+        for process in running:
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.settings.pids.unlink(missing_ok=True)
+        self.settings.front_file.unlink(missing_ok=True)
+
+
+def folder(data: Path) -> None:
+    """Make the data folder, open to its owner alone."""
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if data.stat().st_uid == os.geteuid():
+        data.chmod(0o700)
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees the old one or the new one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text)
+    beside.chmod(0o600)
+    beside.replace(path)
+
+
+def answers(url: str) -> bool:
+    """Whether an HTTP server at ``url`` says 200 to ``GET /health``."""
+    host, _, port = url.rpartition("//")[2].rpartition(":")
+    name = host.strip("[]")
+    request = f"GET /health HTTP/1.0\r\nHost: {host}:{port}\r\n\r\n"
+    try:
+        with socket.create_connection((name, int(port)), timeout=2) as connection:
+            connection.sendall(request.encode())
+            return b" 200 " in connection.recv(64).partition(b"\r\n")[0]
+    except (OSError, ValueError):
+        return False
+
+
+def _who(holder: dict[str, object]) -> str:
+    since = int(str(holder.get("since", 0))) / 1000
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
+    return f"pid {holder.get('pid', '?')}, since {at}, {holder.get('address') or 'not ready yet'}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201

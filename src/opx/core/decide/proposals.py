@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which runbook fits: from an insight to a ``Proposal``, or to the reasons why none does.
+
+After analyse, before the guards. Every condition of every runbook is evaluated and kept,
+so that ``why`` can show them all. It can only name a runbook of the catalogue and fill in
+that runbook's own defaults; a condition that cannot be evaluated does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opx.core.analyse.insight import Insight
+from opx.core.base.expressions import Expression
+from opx.core.decide.runbooks import Proposal, Runbook
+from opx.core.incident.incident import Incident
+from opx.core.ingest.services import Service
+from opx.errors import ExpressionError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One ``when`` as it was evaluated. ``held`` None: it could not be, ``error`` says why."""
+
+    when: str
+    held: bool | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Considered:
+    """One runbook that was looked at. ``unfilled``: required inputs without a default."""
+
+    runbook: str
+    conditions: tuple[Condition, ...]
+    unfilled: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        return not self.unfilled and all(condition.held for condition in self.conditions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposed:
+    """``trace``: every runbook that was considered, best first, whether or not one was taken."""
+
+    proposal: Proposal | None
+    trace: tuple[Considered, ...]
+
+
+def facts(insight: Insight, incident: Incident, service: Service | None) -> dict[str, Any]:
+    """What a ``when`` may look at. Of a service that is not declared only the name is known."""
+    return {
+        "insight": {"type": insight.type.value, "risk": insight.risk},
+        "incident": {
+            "severity": int(incident.severity),
+            "environment": incident.group.environment,
+            "service": incident.group.service,
+        },
+        "service": {
+            "name": service.name if service else incident.group.service,
+            "environment": service.environment if service else incident.group.environment,
+            "target": service.target if service else "",
+            "owner": service.owner if service else "",
+        },
+    }
+
+
+def propose(
+    insight: Insight, incident: Incident, service: Service | None, runbooks: Iterable[Runbook]
+) -> Proposed:
+    """The first runbook that fits: the one with the most conditions, then by name."""
+    known = facts(insight, incident, service)
+    ranked = sorted(runbooks, key=lambda runbook: (-len(runbook.when), runbook.name))
+    trace = tuple(_consider(runbook, known) for runbook in ranked)
+    fitting = (runbook for runbook, seen in zip(ranked, trace, strict=True) if seen.fits)
+    runbook = next(fitting, None)
+    if runbook is None:
+        return Proposed(proposal=None, trace=trace)
+    proposal = Proposal(
+        runbook=runbook.name,
+        runbook_hash=runbook.hash,
+        inputs=_defaults(runbook),
+        target=service.target if service else "",
+        environment=incident.group.environment,
+        service=incident.group.service,
+    )
+    return Proposed(proposal=proposal, trace=trace)
+
+
+def _consider(runbook: Runbook, known: Mapping[str, Any]) -> Considered:
+    filled = _defaults(runbook)
+    return Considered(
+        runbook=runbook.name,
+        conditions=tuple(_evaluate(when, known) for when in runbook.when),
+        unfilled=tuple(
+            name for name, given in runbook.inputs.items() if given.required and name not in filled
+        ),
+    )
+
+
+def _evaluate(when: Expression, known: Mapping[str, Any]) -> Condition:
+    try:
+        return Condition(when=when.text, held=when.holds(known))
+    except ExpressionError as error:
+        return Condition(when=when.text, held=None, error=str(error))
+
+
+def _defaults(runbook: Runbook) -> dict[str, str | int | bool]:
+    return {
+        name: given.default for name, given in runbook.inputs.items() if given.default is not None
+    }

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Why a decision came out as it did, and what would have changed it, in plain sentences.
+
+After the gate, for people: the command line, the API and notices show these. It only
+words what the decision holds; it must never decide anything again.
+"""
+
+from __future__ import annotations
+
+from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
+
+SENTENCES: dict[Reason, tuple[str, str]] = {
+    Reason.OK: ("nothing speaks against it", ""),
+    Reason.GUARD_FAILED: ("the guard itself failed", "Repairing what made it fail"),
+    Reason.HALTED: ("automation is halted here", "Resuming it"),
+    Reason.MODE_UNKNOWN: (
+        "whether automation is running is not known, and unknown is halted",
+        "A person resuming automation for 'all'",
+    ),
+    Reason.PROTECTED_TARGET: ("the target is opx itself, which it never acts on", "Nothing"),
+    Reason.NO_RUNBOOK: ("no runbook is at hand for this", "A runbook whose conditions all hold"),
+    Reason.NO_TARGET: ("there is nothing to act on", "A target in the Service document"),
+    Reason.SYMPTOM_GONE: (
+        "a fresh probe found the service well",
+        "A fresh probe that finds it unwell",
+    ),
+    Reason.SYMPTOM_UNCONFIRMED: (
+        "no fresh probe confirms that the service is unwell",
+        "A health probe that answers",
+    ),
+    Reason.SEVERITY_ABOVE_CEILING: (
+        "the incident is worse than opx may act on by itself",
+        "An approval, or a policy with a higher ceiling,",
+    ),
+    Reason.COOLING_DOWN: ("the runbook acted here not long ago", "Waiting until it is over"),
+    Reason.LEASE_HELD: ("another run is at work on the target", "The end of that run"),
+    Reason.BREAKER_OPEN: (
+        "the runbook has failed to help here too often in a row",
+        "A person closing the breaker",
+    ),
+    Reason.PRECONDITION_FAILED: ("a precondition does not hold", "The precondition holding"),
+    Reason.PRECONDITION_UNKNOWN: (
+        "whether a precondition holds is not known",
+        "A probe that answers it",
+    ),
+    Reason.OBSERVE_ONLY: ("the runbook may only observe here", "A grant of more autonomy"),
+    Reason.SUGGEST_ONLY: (
+        "the runbook may only suggest here",
+        "An approval, or a grant of more autonomy,",
+    ),
+    Reason.APPROVAL_NEEDED: (
+        "the runbook needs an approval each time here",
+        "An approval, or a grant of 'auto',",
+    ),
+    Reason.ACKNOWLEDGED_BY_PERSON: ("a person has taken the incident on", "An approval"),
+    Reason.UNCALIBRATED: (
+        "too few runs here show whether the runbook helps",
+        "An approval, a probation or more verified runs",
+    ),
+    Reason.P_FIX_TOO_LOW: ("the runbook has helped too rarely here", "An approval"),
+    Reason.ON_PROBATION: ("a person's probation stands in for missing experience", ""),
+    Reason.PROBATION_BUSY: (
+        "another run on this probation has not ended",
+        "An approval, or the end of that run,",
+    ),
+    Reason.PROBATION_EXPIRED: ("the probation is over", "An approval, or a new probation,"),
+    Reason.PROBATION_IRREVERSIBLE: (
+        "the runbook cannot be undone, which probation does not cover",
+        "An approval",
+    ),
+    Reason.APPROVED: ("a person approved it", ""),
+    Reason.REJECTED: ("a person rejected it", "A new run that a person approves"),
+}
+"""Each reason, and what would have changed the answer; empty for those that allow."""
+
+_OPENING = {
+    Answered.ALLOW: "opx may act: every guard said yes.",
+    Answered.ASK: "opx asks a person first.",
+    Answered.DENY: "opx must not act.",
+}
+
+
+def explain(decision: Decision) -> list[str]:
+    """The answer; each guard that decided and what would have changed it; what was behind them."""
+    lines = [_OPENING[decision.answer]]
+    if decision.answer is Answered.ALLOW:
+        spoke = [result for result in decision.results if result.reason is not Reason.OK]
+        return lines + [_because(result) for result in spoke]
+    if not decision.results:
+        return [*lines, "No guard was asked, and silence is not a yes."]
+    for result in decision.results:
+        if result.answer is decision.answer:
+            lines += [_because(result), f"{SENTENCES[result.reason][1]} would change that."]
+    for result in decision.results:
+        if Answered.ALLOW < result.answer < decision.answer:
+            lines.append(f"Without that, opx would ask first. {_because(result)}")
+    return lines
+
+
+def _because(result: GuardResult) -> str:
+    detail = f" ({result.detail})" if result.detail else ""
+    return f"{result.guard}: {SENTENCES[result.reason][0]}{detail}."

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Other systems' alerts as findings: the edges of what they keep repeating.
+
+A detector of stage 2. An alert is sent again and again while it fires; only its beginning
+and its end are findings. As in Alertmanager, one fingerprint is one alert: two tellings
+are merged, the earlier beginning and the later expiry are kept. It must never decide
+whether an alert deserves attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from opx.core.base.time import MINUTE, Ms
+from opx.core.detect.finding import ClearReason, Finding, FindingKind, FindingState
+from opx.core.detect.open_findings import OpenFindings
+from opx.core.ingest.signals import Alert
+
+RULE = "alert"
+REMEMBERED: Ms = MINUTE
+"""How long an end is remembered, so that what begins in its millisecond gets a later one."""
+SUMMARY_LENGTH = 200
+
+
+@dataclass(slots=True)
+class AlertState:
+    """``idle_resolves``: how often an end was told of an alert that was not open."""
+
+    open: OpenFindings = field(default_factory=OpenFindings)
+    ended: dict[str, Ms] = field(default_factory=dict)
+    idle_resolves: int = 0
+
+    @classmethod
+    def load(cls, findings: Iterable[Finding]) -> AlertState:
+        """From stored open findings; those of other detectors are left alone."""
+        return cls(open=OpenFindings.of(finding for finding in findings if finding.rule == RULE))
+
+
+def step(state: AlertState, alerts: Sequence[Alert], now: Ms) -> list[Finding]:
+    """The edges in these alerts, in their order, then what has expired by ``now``.
+
+    An alert told again after its own expiry has ended and begun anew, whether or not a
+    tick came in between: how the log was cut into chunks changes nothing.
+    """
+    edges: list[Finding] = []
+    for alert in alerts:
+        _take(state, alert, edges)
+    for finding, expires_at in state.open.expired(now):
+        edges.append(_ended(state, finding, ClearReason.EXPIRED, expires_at))
+    _forget(state, now)
+    return edges
+
+
+def refreshed(state: AlertState) -> list[Finding]:
+    """Open findings whose expiry or beginning moved since this was last asked: to be kept."""
+    return state.open.refreshed()
+
+
+def _take(state: AlertState, alert: Alert, edges: list[Finding]) -> None:
+    stream = alert.fingerprint
+    firing = state.open.get(stream)
+    if firing is not None and state.open.expires(stream) <= alert.received_at:
+        expired_at = state.open.expires(stream)
+        edges.append(_ended(state, state.open.end(stream), ClearReason.EXPIRED, expired_at))
+        firing = None
+    if alert.ends_at <= alert.received_at:
+        if firing is None:
+            state.idle_resolves += 1
+            return
+        told_at = alert.received_at
+        edges.append(_ended(state, state.open.end(stream), ClearReason.RESOLVED, told_at))
+    elif firing is None:
+        finding = _fired(alert, max(alert.received_at, state.ended.get(stream, -1) + 1))
+        state.open.begin(finding)
+        edges.append(finding)
+    else:
+        state.open.extend(stream, alert.ends_at)
+        if alert.starts_at < firing.since:
+            state.open.amend(replace(firing, since=alert.starts_at))
+
+
+def _fired(alert: Alert, at: Ms) -> Finding:
+    summary = alert.annotations.get("summary") or alert.labels.get("alertname") or RULE
+    return Finding(
+        id=Finding.id_of(RULE, alert.fingerprint, at),
+        rule=RULE,
+        stream=alert.fingerprint,
+        identity=alert.identity,
+        kind=FindingKind.SYMPTOM,
+        state=FindingState.FIRING,
+        severity=alert.severity,
+        since=min(alert.starts_at, at),
+        at=at,
+        expires_at=alert.ends_at,
+        summary=summary[:SUMMARY_LENGTH],
+        evidence={"labels": alert.labels, "annotations": alert.annotations},
+    )
+
+
+def _ended(state: AlertState, finding: Finding, reason: ClearReason, at: Ms) -> Finding:
+    cleared = finding.clear(reason, at, finding.evidence)
+    state.ended.pop(finding.stream, None)
+    state.ended[finding.stream] = cleared.at
+    return cleared
+
+
+def _forget(state: AlertState, now: Ms) -> None:
+    """Drop the oldest ends; they stand in the order in which they came."""
+    old = []
+    for stream, ended_at in state.ended.items():
+        if ended_at + REMEMBERED > now:
+            break
+        old.append(stream)
+    for stream in old:
+        del state.ended[stream]

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Events that say how bad they are, as findings.
+
+A detector of stage 2. An event has a beginning and no end, so its finding expires unless
+something of its class happens again to the same thing. What came without a severity is
+only kept (elsewhere). It must never let a worse event hide behind a milder one of its
+class: severity is part of the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from opx.core.base.time import MINUTE, Ms
+from opx.core.detect.finding import ClearReason, Finding, FindingKind, FindingState
+from opx.core.detect.open_findings import OpenFindings
+from opx.core.ingest.signals import Event, Severity
+
+RULE = "event"
+EXPIRES_AFTER: Ms = 5 * MINUTE
+REMEMBERED: Ms = 15 * MINUTE
+"""How long an event's (source, id) is known, so that a redelivery is not a repetition."""
+SUMMARY_LENGTH = 200
+
+
+@dataclass(slots=True)
+class EventState:
+    """``told``: when each (source, id) came. ``repeats``: how many came again."""
+
+    open: OpenFindings = field(default_factory=OpenFindings)
+    told: dict[tuple[str, str], Ms] = field(default_factory=dict)
+    repeats: int = 0
+
+    @classmethod
+    def load(cls, findings: Iterable[Finding]) -> EventState:
+        """From stored open findings; those of other detectors are left alone."""
+        own = [finding for finding in findings if finding.rule == RULE]
+        first = sorted(own, key=lambda finding: finding.at)
+        told = {(str(f.evidence["source"]), str(f.evidence["id"])): f.at for f in first}
+        return cls(open=OpenFindings.of(own), told=told)
+
+
+def step(state: EventState, events: Sequence[Event], now: Ms) -> list[Finding]:
+    """The findings that begin with these events, then those that have expired by ``now``."""
+    edges: list[Finding] = []
+    for event in events:
+        if event.severity is not None:
+            _take(state, event, event.severity, edges)
+    for finding, expires_at in state.open.expired(now):
+        edges.append(finding.clear(ClearReason.EXPIRED, expires_at, finding.evidence))
+    _forget(state, now)
+    return edges
+
+
+def refreshed(state: EventState) -> list[Finding]:
+    """Open findings whose expiry moved since this was last asked: to be kept."""
+    return state.open.refreshed()
+
+
+def stream_of(event: Event, severity: Severity) -> str:
+    """What it happened to, what kind of thing happened, and how bad."""
+    identity = event.identity
+    thing = identity.resource or event.subject
+    level = severity.name.lower()
+    return "/".join((identity.environment, identity.service, thing, event.type, level))
+
+
+def _take(state: EventState, event: Event, severity: Severity, edges: list[Finding]) -> None:
+    name = (event.source, event.id)
+    if name in state.told:
+        state.repeats += 1
+        return
+    state.told[name] = event.received_at
+    stream = stream_of(event, severity)
+    expires_at = event.received_at + EXPIRES_AFTER
+    firing = state.open.get(stream)
+    if firing is not None and state.open.expires(stream) <= event.received_at:
+        expired_at = state.open.expires(stream)
+        state.open.end(stream)
+        edges.append(firing.clear(ClearReason.EXPIRED, expired_at, firing.evidence))
+        firing = None
+    if firing is not None:
+        state.open.extend(stream, expires_at)
+        return
+    finding = _fired(event, severity, stream, expires_at)
+    state.open.begin(finding)
+    edges.append(finding)
+
+
+def _fired(event: Event, severity: Severity, stream: str, expires_at: Ms) -> Finding:
+    at = event.received_at
+    return Finding(
+        id=Finding.id_of(RULE, stream, at),
+        rule=RULE,
+        stream=stream,
+        identity=event.identity,
+        kind=FindingKind.SYMPTOM,
+        state=FindingState.FIRING,
+        severity=severity,
+        since=min(event.at, at),
+        at=at,
+        expires_at=expires_at,
+        summary=f"{event.type} {event.subject}".strip()[:SUMMARY_LENGTH],
+        evidence={
+            "source": event.source,
+            "id": event.id,
+            "type": event.type,
+            "subject": event.subject,
+            "data": event.data,
+        },
+    )
+
+
+def _forget(state: EventState, now: Ms) -> None:
+    """Drop the oldest names; they stand in the order in which they came."""
+    old = []
+    for name, told_at in state.told.items():
+        if told_at + REMEMBERED > now:
+            break
+        old.append(name)
+    for name in old:
+        del state.told[name]

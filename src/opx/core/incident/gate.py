@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The promotion gate: whether an episode becomes an incident, with a coded reason.
+
+Stage 5. One symptom is enough, however mild; evidence must weigh enough and be more than
+one detection. It must never look at severity.
+"""
+
+from __future__ import annotations
+
+from opx.core.base.time import Ms
+from opx.core.correlate import score
+from opx.core.correlate.episode import Episode
+from opx.core.incident.incident import Incident, Promotion, PromotionReason, PromotionVerdict
+
+LEAST_SCORE = 0.6
+LEAST_BAND = score.Band.HIGH
+LEAST_DETECTIONS = 2
+
+
+def promote(episode: Episode, incident: Incident | None, now: Ms) -> Promotion:
+    """``incident``: the one this episode already has, if any."""
+    verdict, reason = _judge(episode, incident)
+    return Promotion(
+        episode=episode.id, verdict=verdict, reason=reason, score=episode.score, at=now
+    )
+
+
+def _judge(episode: Episode, incident: Incident | None) -> tuple[PromotionVerdict, PromotionReason]:
+    if incident is not None:
+        return PromotionVerdict.ATTACH, PromotionReason.INCIDENT_EXISTS
+    if episode.symptoms > 0:
+        return PromotionVerdict.OPEN, PromotionReason.SYMPTOM
+    if episode.score < LEAST_SCORE or score.band(episode.score) < LEAST_BAND:
+        return PromotionVerdict.WAIT, PromotionReason.SCORE_TOO_LOW
+    if episode.evidence < LEAST_DETECTIONS:
+        return PromotionVerdict.WAIT, PromotionReason.TOO_FEW_DETECTIONS
+    return PromotionVerdict.OPEN, PromotionReason.EVIDENCE_SCORE

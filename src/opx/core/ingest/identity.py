@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Whose a signal is: from its labels, by the catalogue's mapping rule.
+
+Stage 1, before anything else looks at a signal. What no label names stays unmapped
+(``service == ""``); this module must never guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from opx.core.ingest.services import MappingRule
+from opx.core.ingest.signals import Identity
+
+
+def resolve(labels: Mapping[str, str], mapping: MappingRule) -> Identity:
+    """The identity that ``labels`` name; an empty label counts as absent."""
+    return Identity(
+        _first(labels, mapping.environment) or mapping.default_environment,
+        _first(labels, mapping.service),
+        _first(labels, mapping.resource),
+    )
+
+
+def names(mapping: MappingRule) -> tuple[str, ...]:
+    """Every label that ``resolve`` looks at."""
+    return (*mapping.environment, *mapping.service, *mapping.resource)
+
+
+def _first(labels: Mapping[str, str], candidates: Iterable[str]) -> str:
+    for name in candidates:
+        value = labels.get(name)
+        if value:
+            return value
+    return ""

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The words of each notice: what is wrong, where, since when, what opx does or needs.
+
+Stage 10. One function for each edge of an incident. The id is derived from (incident,
+edge, cause), so however often an edge is told it is one notice. Titles are plain ASCII of
+at most 100 characters: mail subjects and pagers take no more. It must never deliver.
+"""
+
+from __future__ import annotations
+
+from opx.core.act.run import Run
+from opx.core.base import ids
+from opx.core.base.time import MINUTE, SECOND, Ms, to_wire
+from opx.core.correlate.stage import identity_of
+from opx.core.decide.decision import Answered, Decision
+from opx.core.incident.incident import Incident
+from opx.core.notify.notice import Edge, Notice
+from opx.core.verify.verdict import Verdict
+
+TITLE_LENGTH = 100
+
+
+def opened(incident: Incident, now: Ms) -> Notice:
+    text = (
+        f"{_what(incident)} opx looks for a repair that its policy allows and will say what it "
+        f"did or what it needs. {_more(incident)}"
+    )
+    title = f"{incident.priority} {_where(incident)}: {incident.title}"
+    return _notice(incident, Edge.OPENED, "", title, text, now)
+
+
+def asks(incident: Incident, decision: Decision, run: Run | None, now: Ms) -> Notice:
+    """opx cannot go on by itself: it needs a yes, or a person to do the repair.
+
+    ``run`` None: no runbook fits. One notice for each run and kind of answer.
+    """
+    reasons = "; ".join(
+        f"{result.guard}: {result.reason.replace('_', ' ')}"
+        + (f" ({result.detail})" if result.detail else "")
+        for result in decision.results
+        if result.answer is decision.answer
+    )
+    if run is None:
+        title, need = "needs a person", "No runbook fits: a person must repair it."
+    elif decision.answer is Answered.ASK:
+        title = f"may opx run {run.proposal.runbook}?"
+        need = (
+            f"opx would run {run.proposal.runbook} on {run.proposal.target} and needs a yes. "
+            f"Approve: opx approve {run.id}. Reject: opx reject {run.id}."
+        )
+    else:
+        title = "needs a person"
+        need = f"opx does not run {run.proposal.runbook}: a person must repair it."
+    text = f"{_what(incident)} {need} Why: {reasons}. {_more(incident)}"
+    cause = f"{run.id if run is not None else 'catalogue'}/{decision.answer.name}"
+    return _notice(incident, Edge.ASKS, cause, f"{_where(incident)} {title}", text, now)
+
+
+def stopped(incident: Incident, run: Run, now: Ms) -> Notice:
+    """A run has ended without a recovery and opx needs a person to look."""
+    text = (
+        f"{_what(incident)} opx ran {run.proposal.runbook} on {run.proposal.target}, which ended "
+        f"{_words(run.status)}: {_words(run.reason) or 'no reason given'}. A person must look at "
+        f"the target before anything is done again. {_more(incident)}"
+    )
+    title = f"{_where(incident)} needs a person: {run.proposal.runbook} {_words(run.status)}"
+    return _notice(incident, Edge.ASKS, f"{run.id}/stopped", title, text, now)
+
+
+def recovered(incident: Incident, run: Run, verdict: Verdict) -> Notice:
+    asked = verdict.yes + verdict.no + verdict.unknown
+    text = (
+        f"{_what(incident)} opx ran {run.proposal.runbook} on {run.proposal.target} and it is well "
+        f"again: {verdict.yes} of {asked} checks said yes. It stays open until it has been quiet "
+        f"for five minutes; nothing is needed of you. {_more(incident)}"
+    )
+    title = f"{_where(incident)} recovered by {run.proposal.runbook}"
+    return _notice(incident, Edge.RECOVERED, run.id, title, text, verdict.at)
+
+
+def resolved(incident: Incident, now: Ms) -> Notice:
+    text = (
+        f"{_what(incident)} All symptoms have been clear for five minutes, "
+        f"{_span(now - incident.opened_at)} after it was opened. Say what it really was: "
+        f"opx outcome {incident.id}."
+    )
+    title = f"{_where(incident)} resolved: {incident.title}"
+    return _notice(incident, Edge.RESOLVED, "", title, text, now)
+
+
+def breaker(incident: Incident, run: Run, now: Ms) -> Notice:
+    """A runbook has not helped too often in a row. One notice for the run that opened it."""
+    place = f"{run.proposal.runbook}|{run.proposal.environment}|{run.proposal.service}"
+    text = (
+        f"{_what(incident)} {run.proposal.runbook} was run on {run.proposal.target} and did not "
+        f"help, as before: opx will not run it there again until a person closes the breaker "
+        f"{place}. A person must repair it. {_more(incident)}"
+    )
+    title = f"{_where(incident)} needs a person: {run.proposal.runbook} does not help"
+    return _notice(incident, Edge.BREAKER, run.id, title, text, now)
+
+
+def _notice(incident: Incident, edge: Edge, cause: str, title: str, text: str, at: Ms) -> Notice:
+    plain = " ".join(title.encode("ascii", "replace").decode().split())
+    return Notice(
+        id=ids.derived("notice", incident.id, edge, cause),
+        incident=incident.id,
+        edge=edge,
+        severity=incident.severity,
+        title=plain if len(plain) <= TITLE_LENGTH else plain[: TITLE_LENGTH - 3] + "...",
+        text=text,
+        at=at,
+    )
+
+
+def _where(incident: Incident) -> str:
+    environment, service = identity_of(incident.group)
+    return f"{service or 'an unmapped stream'} in {environment}"
+
+
+def _what(incident: Incident) -> str:
+    return (
+        f"{incident.title}. Where: {_where(incident)}. Since: {to_wire(incident.opened_at)}. "
+        f"{incident.severity.name}, {incident.priority}."
+    )
+
+
+def _more(incident: Incident) -> str:
+    return f"More: opx why {incident.id}."
+
+
+def _words(code: str) -> str:
+    return code.replace("_", " ")
+
+
+def _span(span: Ms) -> str:
+    """In minutes and seconds, as people say it."""
+    minutes, rest = divmod(max(0, span), MINUTE)
+    return f"{minutes} min {rest // SECOND} s" if minutes else f"{rest // SECOND} s"

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Whether it helped: N of the last M answers of a probe, within a time.
+
+After act, before learn. ``needs`` says what to ask, ``step`` takes the answer. A verdict
+rests on M answers, never on fewer, and one that could not be had is neither yes nor no.
+It must never take an answer from before the verification for one about the repair.
+
+It says RECOVERED, NO_EFFECT or INCONCLUSIVE. WORSE needs a comparison with what was well
+before, for which a single probe is no witness.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from opx.core.act.run import Run, RunStatus
+from opx.core.base.reads import Answer, Probe, ProbeRead
+from opx.core.base.time import Ms
+from opx.core.decide.runbooks import Check, Runbook
+from opx.core.ingest.services import Service
+from opx.core.verify.verdict import Verdict, VerdictKind
+
+KEY = "verify"
+
+
+def needs(run: Run, runbook: Runbook, service: Service | None, now: Ms) -> list[ProbeRead]:
+    """The question that is due now, if any. Nothing to ask is an unknown answer in ``step``."""
+    probe = _probe(runbook, service)
+    due = run.due_at is not None and run.due_at <= now
+    if run.status is not RunStatus.VERIFYING or probe is None or not due:
+        return []
+    return [ProbeRead(key=KEY, probe=probe)]
+
+
+def step(run: Run, runbook: Runbook, answer: Answer | None, now: Ms) -> tuple[Run, Verdict | None]:
+    """The run one answer (and one version) on, and the verdict once there is one.
+
+    ``ValueError`` unless the run is VERIFYING. The run's end is written by who settles it.
+    """
+    if run.status is not RunStatus.VERIFYING or run.verify_from is None:
+        raise ValueError(f"run {run.id} is {run.status}, not verifying")
+    check = runbook.verify
+    about_it = answer is not None and answer.at >= run.verify_from
+    sample = answer.ok if answer is not None and about_it else None
+    samples = (*run.samples, sample)[-check.of :]
+    over = now >= run.verify_from + check.within
+    kind = _judged(check, samples, over)
+    asked = replace(
+        run,
+        samples=samples,
+        due_at=None if kind else now + check.every,
+        version=run.version + 1,
+    )
+    if kind is None:
+        return asked, None
+    verdict = Verdict(
+        kind=kind,
+        at=now,
+        yes=samples.count(True),
+        no=samples.count(False),
+        unknown=samples.count(None),
+    )
+    return asked, verdict
+
+
+def _judged(check: Check, samples: tuple[bool | None, ...], over: bool) -> VerdictKind | None:
+    """NO_EFFECT only when no unknown answer could have made the difference, and most of what
+    speaks against it was a plain no."""
+    if len(samples) < check.of:
+        return None
+    yes, no, unknown = samples.count(True), samples.count(False), samples.count(None)
+    if yes >= check.passes:
+        return VerdictKind.RECOVERED
+    if not over:
+        return None
+    certain = yes + unknown < check.passes and no >= unknown
+    return VerdictKind.NO_EFFECT if certain else VerdictKind.INCONCLUSIVE
+
+
+def _probe(runbook: Runbook, service: Service | None) -> Probe | None:
+    if runbook.verify.probe is not None:
+        return runbook.verify.probe
+    return service.health.probe if service and service.health else None

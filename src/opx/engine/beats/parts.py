@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the beats of ``brain`` work with, and the few things all three do.
+
+A bag of ports and of the documents in force, made once by the composition root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from opx.core.act.run import Run
+from opx.core.base import ids
+from opx.core.base.reads import Answers, ProbeRead
+from opx.core.base.time import Ms
+from opx.core.notify.notice import Delivery, DeliveryStatus, Notice
+from opx.engine import journal
+from opx.engine.beats.case import Knowledge
+from opx.engine.ports import Clock, Prober, Signer, StartRequest, Store, Workflows, WriteTx
+
+ACTOR = "brain"
+RESPOND = "respond"
+RUN = "run"
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """``knowledge`` is replaced as a whole when documents change. ``protected``: targets
+    that are opx's own. ``epoch``: begins anew with a restore. ``receivers``: by name."""
+
+    store: Store
+    clock: Clock
+    prober: Prober
+    workflows: Workflows
+    signer: Signer
+    knowledge: Knowledge
+    protected: frozenset[str] = frozenset()
+    epoch: int = 1
+    receivers: tuple[str, ...] = ()
+    failpoint: Callable[[str], None] = lambda _: None
+
+    def new_id(self, now: Ms) -> str:
+        return ids.uuid7(now, self.clock.entropy(10))
+
+    async def ask(self, reads: Sequence[ProbeRead]) -> Answers:
+        """Put all questions at once."""
+        answers = await asyncio.gather(*(self.prober.ask(read.key, read.probe) for read in reads))
+        return {answer.key: answer for answer in answers}
+
+    def wake(self, tx: WriteTx, id: str, kind: str, **args: str) -> None:
+        """Start a segment now."""
+        self.workflows.start(StartRequest(id=id, kind=kind, args=args), tx)
+
+    def respond_to(self, tx: WriteTx, incident: str, version: int) -> None:
+        """Wake the respond beat for an incident, once per version of it."""
+        self.wake(tx, f"{RESPOND}/{incident}/{version}", RESPOND, incident=incident)
+
+    def go_on(self, tx: WriteTx, run: Run) -> None:
+        """Wake a segment for a run when it is due, once per version of it. A segment that is
+        at work goes on by itself; the sweep finds what a crash left behind."""
+        request = StartRequest(
+            id=f"{RUN}/{run.id}/{run.version}",
+            kind=RUN,
+            args={"run": run.id},
+            not_before=run.due_at,
+        )
+        self.workflows.start(request, tx)
+
+    def tell(self, tx: WriteTx, notice: Notice) -> None:
+        """Record a notice and put it on its way to every receiver; once, however often asked."""
+        if not tx.add(notice):
+            return
+        tx.append(
+            journal.entry(
+                notice.at,
+                notice.incident,
+                "notice.made",
+                ACTOR,
+                notice=notice.id,
+                edge=notice.edge,
+                title=notice.title,
+                text=notice.text,
+            )
+        )
+        for name in self.receivers:
+            tx.add(
+                Delivery(
+                    id=ids.derived("delivery", notice.id, name),
+                    notice=notice.id,
+                    receiver=name,
+                    status=DeliveryStatus.PENDING,
+                    tries=0,
+                    due_at=notice.at,
+                )
+            )

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""One segment of a run: go on from where the store says it is, as far as possible.
+
+Joins the respond and settle beats. Every commit is a compare-and-set on the run's version,
+so two segments of one run cannot both go on; the one that comes second stops.
+"""
+
+from __future__ import annotations
+
+from opx.core.act import steps
+from opx.core.act.run import ENDED, Run, RunStatus
+from opx.core.base.time import SECOND, Ms
+from opx.core.decide.case import Approval
+from opx.core.incident.incident import Incident, Status
+from opx.core.incident.lifecycle import Change
+from opx.core.notify import edges
+from opx.core.verify.verdict import Verdict, VerdictKind
+from opx.engine.beats import case as cases
+from opx.engine.beats.parts import Parts
+from opx.engine.beats.respond import Respond, change, end, verifying
+from opx.engine.beats.settle import Settle
+from opx.engine.ports import StartRequest, WriteTx
+from opx.errors import Conflict
+
+_VERDICTS = {
+    RunStatus.NO_EFFECT: VerdictKind.NO_EFFECT,
+    RunStatus.WORSE: VerdictKind.WORSE,
+    RunStatus.INCONCLUSIVE: VerdictKind.INCONCLUSIVE,
+}
+_WATCHED = frozenset({RunStatus.ACTING, RunStatus.ROLLING_BACK})
+"""An order is on its way: the segment stays with it, whatever is due when."""
+PATIENCE: Ms = 5 * SECOND
+"""A segment waits this long for what is due soon; for longer it lets itself be woken."""
+
+
+class Runs:
+    """Advances runs. ``active`` holds those a segment of this process is working on."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._respond = Respond(parts)
+        self._settle = Settle(parts)
+        self.active: set[str] = set()
+
+    async def segment(self, request: StartRequest) -> None:
+        """Advance the run until it ends, waits for a person, or is due much later."""
+        run_id = request.args["run"]
+        if run_id in self.active:
+            return
+        self.active.add(run_id)
+        try:
+            await self._advance(run_id)
+        finally:
+            self.active.discard(run_id)
+
+    async def _advance(self, run_id: str) -> None:
+        store, clock = self._parts.store, self._parts.clock
+        while True:
+            run = await store.read(lambda tx: tx.get(Run, run_id))
+            if run is None or run.status in ENDED:
+                return
+            wait = (run.due_at or clock.now()) - clock.now()
+            if run.status is RunStatus.WAITING and await self._still_waiting(run):
+                return
+            if wait > 0 and run.status not in _WATCHED:
+                if wait > PATIENCE:
+                    return
+                await clock.sleep(wait)
+            try:
+                await self._one_step(run)
+            except Conflict:
+                continue  # it changed under us: look again
+
+    async def _one_step(self, run: Run) -> None:
+        if run.status in (RunStatus.PROPOSED, RunStatus.WAITING):
+            await self._respond.decide(run)
+        elif run.status in (RunStatus.ACTING, RunStatus.ROLLING_BACK):
+            await self._act(run)
+        else:
+            await self._settle.verify(run)
+
+    async def _still_waiting(self, run: Run) -> bool:
+        """Whether a person has yet to answer; when time is up, end the run."""
+        approval = await self._parts.store.read(lambda tx: tx.get(Approval, run.id))
+        if approval is not None and approval.approved is not None:
+            return False
+        now = self._parts.clock.now()
+        if run.due_at is not None and run.due_at > now:
+            return True
+        await self._parts.store.write(
+            lambda tx: end(tx, run, RunStatus.REFUSED, "nobody answered in time", now)
+        )
+        return True
+
+    async def _act(self, run: Run) -> None:
+        parts = self._parts
+        orders = await parts.store.read(lambda tx: cases.orders_of(tx, run))
+        runbook = parts.knowledge.runbook(run.proposal.runbook)
+        now = parts.clock.now()
+        move = steps.next_move(run, runbook, orders, now, parts.epoch)
+        if isinstance(move, steps.GiveOrder):
+            await self._respond.decide(run)
+        elif isinstance(move, steps.Await):
+            await parts.store.changed(within=max(1, min(move.until - now, SECOND)))
+        elif isinstance(move, steps.Verify):
+            await parts.store.write(lambda tx: tx.save(verifying(run, now)))
+        else:
+            await parts.store.write(lambda tx: self._stop(tx, run, move, now))
+
+    def _stop(self, tx: WriteTx, run: Run, move: steps.Stop, now: Ms) -> None:
+        """The steps ended badly. What was begun counts as a verdict; a refusal does not."""
+        kind = _VERDICTS.get(move.status)
+        if kind is not None:
+            verdict = Verdict(kind=kind, at=now, yes=0, no=0, unknown=0)
+            self._settle.settled(tx, run, verdict, move.reason)
+            return
+        ended = end(tx, run, RunStatus.REFUSED, move.reason, now)
+        incident = tx.get(Incident, run.incident)
+        if incident is None:
+            return
+        if incident.status is Status.MITIGATING:
+            incident = change(tx, incident, Change.REPAIR_ENDED, now)
+        self._parts.tell(tx, edges.stopped(incident, ended, now))

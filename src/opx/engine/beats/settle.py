@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The settle beat: ask whether it helped, and keep count.
+
+After ``respond``. A run recovers only by the answers of probes, never because a step
+exited well. It counts every verdict, opens the breaker, and never closes one.
+"""
+
+from __future__ import annotations
+
+from opx.core.act import steps
+from opx.core.act.run import Run, RunStatus
+from opx.core.decide.case import Breaker, TrackRecord
+from opx.core.incident.incident import Incident, Status
+from opx.core.incident.lifecycle import Change
+from opx.core.learn import records
+from opx.core.notify import edges
+from opx.core.verify import check
+from opx.core.verify.verdict import Verdict, VerdictKind
+from opx.engine import journal
+from opx.engine.beats import case as cases
+from opx.engine.beats.parts import ACTOR, Parts
+from opx.engine.beats.respond import change, end
+from opx.engine.ports import WriteTx
+
+_ENDS = {
+    VerdictKind.RECOVERED: RunStatus.RECOVERED,
+    VerdictKind.NO_EFFECT: RunStatus.NO_EFFECT,
+    VerdictKind.WORSE: RunStatus.WORSE,
+    VerdictKind.INCONCLUSIVE: RunStatus.INCONCLUSIVE,
+}
+
+
+class Settle:
+    """Verifies runs and learns from them."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def verify(self, run: Run) -> None:
+        """Ask what is due and write the answer; on a verdict, settle the run."""
+        parts = self._parts
+        runbook = parts.knowledge.runbook(run.proposal.runbook)
+        service = parts.knowledge.service(run.proposal.environment, run.proposal.service)
+        if runbook is None or runbook.hash != run.proposal.runbook_hash:
+            verdict = Verdict(
+                kind=VerdictKind.INCONCLUSIVE, at=parts.clock.now(), yes=0, no=0, unknown=1
+            )
+            await parts.store.write(lambda tx: self.settled(tx, run, verdict))
+            return
+        reads = check.needs(run, runbook, service, parts.clock.now())
+        answers = await parts.ask(reads)
+        answer = next(iter(answers.values()), None)
+        asked, judged = check.step(run, runbook, answer, parts.clock.now())
+
+        def commit(tx: WriteTx) -> None:
+            tx.save(asked)
+            if judged is not None:
+                self.settled(tx, asked, judged)
+
+        await parts.store.write(commit)
+
+    def settled(self, tx: WriteTx, run: Run, verdict: Verdict, why: str = "") -> None:
+        """Write what a verdict means for the run, the records, the incident and people."""
+        tx.append(
+            journal.entry(
+                verdict.at, run.incident, "run.verified", ACTOR, run=run.id, verdict=verdict
+            )
+        )
+        ended = end(tx, run, _ENDS[verdict.kind], why or verdict.kind, verdict.at)
+        opened = self._learn(tx, ended, verdict)
+        incident = tx.get(Incident, run.incident)
+        if incident is None or incident.status is not Status.MITIGATING:
+            return
+        recovered = verdict.kind is VerdictKind.RECOVERED
+        what = Change.RECOVERED if recovered else Change.REPAIR_ENDED
+        incident = change(tx, incident, what, verdict.at)
+        if recovered:
+            self._parts.tell(tx, edges.recovered(incident, ended, verdict))
+        elif opened:
+            self._parts.tell(tx, edges.breaker(incident, ended, verdict.at))
+        elif verdict.kind is VerdictKind.NO_EFFECT:
+            self._parts.respond_to(tx, incident.id, incident.version)
+        else:
+            self._parts.tell(tx, edges.stopped(incident, ended, verdict.at))
+
+    def _learn(self, tx: WriteTx, run: Run, verdict: Verdict) -> bool:
+        """Count the verdict; return whether it opened the breaker."""
+        where = cases.place(run.proposal)
+        record = tx.get(TrackRecord, where)
+        orders = cases.orders_of(tx, run)
+        breaker = tx.get(Breaker, where) or Breaker(id=where, version=0)
+        counted = records.after(
+            record or TrackRecord(id=where, version=0), verdict, steps.acted_at(orders)
+        )
+        tx.save(counted)
+        judged = records.breaker_after(counted, breaker, self._parts.knowledge.policy, verdict.at)
+        if judged == breaker:
+            return False
+        tx.save(judged)
+        tx.append(
+            journal.entry(
+                verdict.at, run.incident, "breaker.opened", ACTOR, breaker=where, record=counted
+            )
+        )
+        return True

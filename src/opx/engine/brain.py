@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""``brain``: keeps the three beats going, and everything that has to happen by itself.
+
+The only writer of derived state. A handful of loops, each of which does one thing, backs
+off when it fails and starts over from what the store says: taking in the log, asking
+probes, carrying out commands, sweeping for work that is due, delivering notices, and
+housekeeping. It never touches a target: ``hands`` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from opx.core.act.run import ENDED, Run
+from opx.core.base.time import SECOND, Ms
+from opx.core.decide.case import Automation, Mode
+from opx.core.incident.incident import Incident, Status
+from opx.engine import commands, deliveries
+from opx.engine.beats import case as cases
+from opx.engine.beats.parts import RESPOND, RUN, Parts
+from opx.engine.beats.respond import Respond
+from opx.engine.beats.runs import Runs
+from opx.engine.beats.sense import Sense
+from opx.engine.ports import (
+    ReadTx,
+    Receiver,
+    Segment,
+    StoredDocument,
+    Tail,
+    Telemetry,
+    Where,
+    WriteTx,
+)
+
+POLL: Ms = 20
+"""How long a loop that found nothing waits before it looks at the log again."""
+FLUSH_EVERY: Ms = 2 * SECOND
+SAVE_EVERY: Ms = 10 * SECOND
+SWEEP_EVERY: Ms = SECOND
+PROBE_EVERY: Ms = 50
+BACK_OFF_MOST: Ms = 5 * SECOND
+OVERDUE: Ms = 2 * SECOND
+"""A run this long past due has lost its wake-up: the sweep wakes it again."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Brain:
+    """``reload`` binds the documents in force; ``seal`` extends the journal's hash chain;
+    ``complain`` is told of every failure a loop backs off from."""
+
+    parts: Parts
+    tail: Tail
+    telemetry: Telemetry
+    receivers: Mapping[str, Receiver]
+    reload: Callable[[list[StoredDocument]], cases.Knowledge]
+    seal: Callable[[], Awaitable[None]]
+    complain: Callable[[str, Exception], None]
+    sense: Sense = field(init=False)
+    runs: Runs = field(init=False)
+    _documents: tuple[tuple[str, str], ...] = field(init=False, default=())
+    _modes: tuple[Mode, ...] = field(init=False, default=())
+
+    def __post_init__(self) -> None:
+        self.sense = Sense(self.parts, self.tail, self.telemetry)
+        self.runs = Runs(self.parts)
+
+    def segments(self) -> dict[str, Segment]:
+        """What the workflows may run, by kind."""
+        return {RESPOND: Respond(self.parts).segment, RUN: self.runs.segment}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run all loops until ``stop``; then flush and leave."""
+        await self._learn_documents()
+        await self.parts.workflows.open(self.segments())
+        loops = {
+            "sense": self._sense,
+            "probe": self._probe,
+            "commands": self._commands,
+            "sweep": self._sweep,
+            "deliveries": self._deliver,
+            "seal": self._seal,
+            "flush": self._flush,
+            "detectors": self._save,
+        }
+        tasks = [
+            asyncio.create_task(self._forever(name, loop, stop)) for name, loop in loops.items()
+        ]
+        await stop.wait()
+        await asyncio.gather(*tasks)
+        await self.parts.workflows.close()
+        await self.telemetry.close()
+
+    async def _forever(
+        self, name: str, once: Callable[[], Awaitable[Ms]], stop: asyncio.Event
+    ) -> None:
+        """Do ``once`` again and again; it says how long to wait. A failure backs off."""
+        back_off: Ms = 100
+        while not stop.is_set():
+            try:
+                wait = await once()
+                back_off = 100
+            except Exception as error:  # the worker loop: whatever it is, back off and go on
+                self.complain(name, error)
+                wait, back_off = back_off, min(back_off * 2, BACK_OFF_MOST)
+            if wait:
+                await _pause(stop, wait)
+
+    async def _sense(self) -> Ms:
+        return 0 if await self.sense.take() else POLL
+
+    async def _probe(self) -> Ms:
+        await self.sense.probe()
+        return PROBE_EVERY
+
+    async def _commands(self) -> Ms:
+        await commands.execute_waiting(self.parts)
+        await self.parts.store.changed(within=SECOND)
+        return 0
+
+    async def _deliver(self) -> Ms:
+        await deliveries.deliver_due(self.parts, self.receivers)
+        await self.parts.store.changed(within=SECOND)
+        return 0
+
+    async def _seal(self) -> Ms:
+        await self.seal()
+        return SECOND
+
+    async def _flush(self) -> Ms:
+        await self.telemetry.flush()
+        return FLUSH_EVERY
+
+    async def _save(self) -> Ms:
+        kept = await self.sense.save_detectors()
+        self.tail.drop(min(kept, self.telemetry.committed()))
+        return SAVE_EVERY
+
+    async def _sweep(self) -> Ms:
+        """Notice changed documents and modes, and wake what has lost its wake-up."""
+        await self._learn_documents()
+        modes = tuple(await self.parts.store.read(lambda tx: tx.find(Mode, order="id")))
+        resumed = modes != self._modes and all(
+            mode.automation is Automation.RUNNING for mode in modes
+        )
+        self._modes, first = modes, not self._modes
+        overdue, idle = await self.parts.store.read(self._due)
+        if overdue or (idle and resumed and not first):
+            await self.parts.store.write(
+                lambda tx: self._wake(tx, overdue, idle if resumed else [])
+            )
+        return SWEEP_EVERY
+
+    def _due(self, tx: ReadTx) -> tuple[list[Run], list[Incident]]:
+        now = self.parts.clock.now()
+        late = tx.find(Run, Where("due_at", "le", now - OVERDUE))
+        overdue = [r for r in late if r.status not in ENDED and r.id not in self.runs.active]
+        open_ones = tx.find(Incident, Where("status", "eq", Status.OPEN))
+        idle = [incident for incident in open_ones if not cases.active(tx, incident.id)]
+        return overdue, idle
+
+    def _wake(self, tx: WriteTx, overdue: list[Run], idle: list[Incident]) -> None:
+        now = self.parts.clock.now()
+        for run in overdue:
+            self.parts.wake(tx, f"{RUN}/{run.id}/{run.version}/{now}", RUN, run=run.id)
+        for incident in idle:
+            self.parts.wake(tx, f"{RESPOND}/{incident.id}/{now}", RESPOND, incident=incident.id)
+
+    async def _learn_documents(self) -> None:
+        documents = await self.parts.store.read(lambda tx: tx.find(StoredDocument, order="id"))
+        known = tuple((document.id, document.hash) for document in documents)
+        if known != self._documents:
+            self.parts.knowledge = self.reload(documents)
+            self._documents = known
+
+
+async def _pause(stop: asyncio.Event, span: Ms) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), span / SECOND)
+    except TimeoutError:
+        return

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Telemetry's way in: one request's bytes to one acknowledged batch in the log.
+
+The ingest routes call ``take``; a wire's parser makes items, the core's checks refuse some
+of them, and what is left goes into the write-ahead log together with the refused ones
+(the quarantine), in one append. Returning from ``take`` means it is on disk. It must never
+acknowledge what was not appended, nor let one bad item cost its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from opx.core.base import ids
+from opx.core.base.time import Ms
+from opx.core.ingest import checks, quota
+from opx.core.ingest.checks import Reason, Refusal
+from opx.core.ingest.quota import Bucket, Quota
+from opx.core.ingest.services import Catalogue, MappingRule
+from opx.core.ingest.signals import Rejected, Series
+from opx.engine.ports import Appender, Batch, Clock
+
+MAX_REPORTED = 100
+"""How many refused items of one request are named and quarantined; the rest are counted."""
+_MAX_CALLERS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """What a parser knows besides the body. ``services``: the sender's scope, empty = any."""
+
+    now: Ms
+    mapping: MappingRule = field(default_factory=MappingRule)
+    services: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True, kw_only=True)
+class Parsed:
+    """One body: what was taken, and what was not. Their numbers add up to the items in it."""
+
+    batch: Batch
+    accepted: int
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+Parser: TypeAlias = Callable[[bytes, Incoming], Parsed]
+"""``BadInput`` when the body as a whole cannot be read, ``TooLarge`` when it holds too much."""
+
+
+class SeriesBook(Protocol):
+    """What numbers the series (``opx.adapters.wires.metrics.SeriesIndex``)."""
+
+    def kept(self, series: Sequence[Series]) -> None:
+        """These are on disk now. Until then they travel in every batch that uses them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """``body``: bytes, before and after decompression. ``quota``: of each caller."""
+
+    body: int = 4 << 20
+    quota: Quota = field(default_factory=Quota)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of one request. ``refusals``: the first ``MAX_REPORTED`` of ``rejected``."""
+
+    accepted: int
+    rejected: int
+    refusals: tuple[Refusal, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Intake:
+    """``wires``: a parser by wire. ``counts``: items by (wire, ``accepted`` or the reason)."""
+
+    appender: Appender
+    clock: Clock
+    catalogue: Callable[[], Catalogue]
+    index: SeriesBook
+    wires: Mapping[str, Parser]
+    limits: Limits = field(default_factory=Limits)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _buckets: dict[str, Bucket] = field(default_factory=dict)
+
+    def admit(self, caller: str) -> Ms:
+        """0 to go on, or how many ms ``caller`` must wait: its own limit, not our backlog."""
+        if len(self._buckets) >= _MAX_CALLERS and caller not in self._buckets:
+            self._buckets.clear()
+        bucket, wait = quota.take(self._buckets.get(caller), self.clock.now(), self.limits.quota)
+        self._buckets[caller] = bucket
+        return wait
+
+    async def take(self, wire: str, body: bytes, source: str, services: frozenset[str]) -> Receipt:
+        """Keep one body of ``wire``, sent by ``source``. ``BadInput`` when it cannot be
+        read, ``Unavailable`` when it cannot be kept: then nothing of it was."""
+        now = self.clock.now()
+        mapping = self.catalogue().mapping
+        parsed = self.wires[wire](body, Incoming(now=now, mapping=mapping, services=services))
+        batch = parsed.batch
+        if parsed.refusals:
+            refused = self._quarantined(parsed.refusals, wire, now, source)
+            batch = Batch(series=batch.series, points=batch.points, items=(*batch.items, *refused))
+        if batch.items or batch.points is not None:
+            await self.appender.append(batch)
+            if batch.series:
+                self.index.kept(batch.series)
+        self._count(wire, parsed)
+        return Receipt(
+            accepted=parsed.accepted,
+            rejected=len(parsed.refusals),
+            refusals=tuple(parsed.refusals[:MAX_REPORTED]),
+        )
+
+    def _quarantined(
+        self, refusals: list[Refusal], wire: str, now: Ms, source: str
+    ) -> list[Rejected]:
+        shown = refusals[:MAX_REPORTED]
+        more = len(refusals) - len(shown)
+        if more:
+            rest = f"{more} more items of the same request"
+            shown.append(
+                Refusal(index=len(shown), reason=Reason.AND_MORE, detail=rest, item=rest.encode())
+            )
+        return [
+            checks.rejected(
+                refusal,
+                id=ids.uuid7(now, self.clock.entropy(10)),
+                at=now,
+                wire=wire,
+                source=source,
+            )
+            for refusal in shown
+        ]
+
+    def _count(self, wire: str, parsed: Parsed) -> None:
+        self.counts[wire, "accepted"] += parsed.accepted
+        for refusal in parsed.refusals:
+            self.counts[wire, refusal.reason.value] += 1

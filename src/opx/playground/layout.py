@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What stands where in a playground: its services, its folder, its ports.
+
+``ROUTES`` is the whole shop: who calls whom on behalf of which path. Dependencies and the
+paths that a service's users take are read off it, so they cannot drift apart. Imported by
+every service process, so it needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from opx.errors import NotFound
+
+ENVIRONMENT = "playground"
+
+ROUTES: dict[str, dict[str, tuple[str, str] | None]] = {
+    "gateway": {"/buy": ("orders", "/order"), "/jobs": ("worker", "/work")},
+    "orders": {"/order": ("payments", "/pay")},
+    "payments": {"/pay": ("store", "/put")},
+    "worker": {"/work": ("store", "/take")},
+    "store": {"/put": None, "/take": None},
+}
+"""Service -> path -> the service and path it calls next; None: answered here."""
+
+SERVICES = tuple(ROUTES)
+ENTRANCE = "gateway"
+
+
+def depends_on(service: str) -> tuple[str, ...]:
+    """The services that ``service`` calls, sorted."""
+    return tuple(sorted({step[0] for step in ROUTES[service].values() if step is not None}))
+
+
+def journey(path: str) -> tuple[str, ...]:
+    """The services that a user's request for ``path`` passes through, entrance first."""
+    passed: list[str] = []
+    step: tuple[str, str] | None = (ENTRANCE, path)
+    while step is not None:
+        passed.append(step[0])
+        step = ROUTES[step[0]][step[1]]
+    return tuple(passed)
+
+
+def paths_through(service: str) -> tuple[str, ...]:
+    """What users can ask for that needs ``service``."""
+    return tuple(path for path in ROUTES[ENTRANCE] if service in journey(path))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A process somebody started: ``ticks`` is its start time as the kernel counts it, so
+    that a pid that was given to another process since is not mistaken for it."""
+
+    pid: int
+    ticks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """One playground, as ``playground.json`` remembers it.
+
+    ``ports``: of each service and of ``supervisor``. ``opx_data``: the data folder of the
+    opx that watches it, so that its processes can be broken too; empty: none is known.
+    """
+
+    folder: Path
+    ports: dict[str, int]
+    password: str
+    supervisord: Started | None = None
+    load: Started | None = None
+    opx_data: str = ""
+
+    @property
+    def supervisor_url(self) -> str:
+        return f"http://playground:{self.password}@127.0.0.1:{self.ports['supervisor']}"
+
+    def target(self, service: str) -> str:
+        """What opx acts on: the supervisor's URL and the program's name."""
+        return f"{self.supervisor_url}#{service}"
+
+    def address(self, service: str) -> str:
+        return f"http://127.0.0.1:{self.ports[service]}"
+
+    def starts(self, service: str) -> Path:
+        """A line for each time the service's process has started: ``ms pid``."""
+        return self.folder / "starts" / service
+
+    def log(self, name: str) -> Path:
+        return self.folder / "logs" / f"{name}.log"
+
+    @property
+    def samples(self) -> Path:
+        """What the load generator saw: one JSON line for each request."""
+        return self.folder / "load.jsonl"
+
+    @property
+    def file(self) -> Path:
+        return file_in(self.folder)
+
+
+def file_in(folder: Path) -> Path:
+    return folder / "playground.json"
+
+
+def save(layout: Layout) -> Layout:
+    """Remember it; the file holds the supervisor's password, so only its owner may read it."""
+    value = {
+        "ports": layout.ports,
+        "password": layout.password,
+        "supervisord": _pid(layout.supervisord),
+        "load": _pid(layout.load),
+        "opx_data": layout.opx_data,
+    }
+    draft = layout.file.with_suffix(".new")
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps(value, indent=2) + "\n")
+    draft.replace(layout.file)
+    return layout
+
+
+def load(folder: Path) -> Layout:
+    """The playground of ``folder``; ``NotFound`` when there is none."""
+    try:
+        value = json.loads(file_in(folder).read_text())
+    except FileNotFoundError as error:
+        raise NotFound(f"no playground in {folder}: start one with `opx playground up`") from error
+    layout = Layout(folder=folder, ports=value["ports"], password=value["password"])
+    return replace(
+        layout,
+        supervisord=Started(**value["supervisord"]) if value["supervisord"] else None,
+        load=Started(**value["load"]) if value["load"] else None,
+        opx_data=value["opx_data"],
+    )
+
+
+def _pid(process: Started | None) -> dict[str, int] | None:
+    return None if process is None else {"pid": process.pid, "ticks": process.ticks}

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The playground's own supervisord: its configuration and its XML-RPC.
+
+It never restarts anything by itself, so that what comes back was brought back by
+somebody. The same interface is what opx acts through, as a client of its own.
+"""
+
+from __future__ import annotations
+
+import http.client
+import shlex
+import sys
+import xmlrpc.client
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from opx.errors import OpxError, Unavailable
+from opx.playground import layout
+from opx.playground.layout import Layout
+
+TIMEOUT_S = 10.0
+RUNNING = "RUNNING"
+
+_DAEMON = """\
+[supervisord]
+nodaemon=true
+silent=true
+identifier=playground
+logfile={folder}/logs/supervisord.log
+logfile_maxbytes=1MB
+logfile_backups=1
+pidfile={folder}/supervisord.pid
+childlogdir={folder}/logs
+
+[inet_http_server]
+port=127.0.0.1:{port}
+username=playground
+password={password}
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+# startsecs=0: a start that fails is not tried again, which would hide what opx does.
+_PROGRAM = """
+[program:{name}]
+command={command}
+autostart=true
+autorestart=false
+startsecs=0
+startretries=0
+stopwaitsecs=1
+redirect_stderr=true
+stdout_logfile={folder}/logs/{name}.log
+stdout_logfile_maxbytes=1MB
+stdout_logfile_backups=1
+"""
+
+
+def configuration(where: Layout) -> str:
+    """supervisord's configuration file; a per cent sign in a path must be doubled."""
+    folder = str(where.folder).replace("%", "%%")
+    parts = [_DAEMON.format(folder=folder, port=where.ports["supervisor"], password=where.password)]
+    for name in layout.SERVICES:
+        words = [sys.executable, "-m", "opx.playground.service", name]
+        words += ["--config", str(where.file)]
+        parts.append(_PROGRAM.format(name=name, command=shlex.join(words), folder=folder))
+    return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """``pid`` 0: it does not run."""
+
+    name: str
+    state: str
+    pid: int
+
+
+class _Transport(xmlrpc.client.Transport):
+    """The standard library's, with a bound on how long an answer may take."""
+
+    def make_connection(self, host: tuple[str, dict[str, str]] | str) -> http.client.HTTPConnection:
+        connection = super().make_connection(host)
+        connection.timeout = TIMEOUT_S
+        return connection
+
+
+class Supervisor:
+    """A client of supervisord. Every call raises ``Unavailable`` when it does not answer."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._port = urlsplit(url).port
+
+    def programs(self) -> list[Program]:
+        return [_program(info) for info in self._call("getAllProcessInfo")]
+
+    def program(self, name: str) -> Program:
+        return _program(self._call("getProcessInfo", name))
+
+    def start(self, name: str) -> None:
+        """Start it; it may run already."""
+        if self.program(name).state != RUNNING:
+            self._call("startProcess", name)
+
+    def restart(self, name: str) -> None:
+        """What a person does with ``supervisorctl restart``."""
+        if self.program(name).state == RUNNING:
+            self._call("stopProcess", name)
+        self._call("startProcess", name)
+
+    def stop_all(self) -> None:
+        """Stop every program, all at once; supervisord's own shutdown takes a second each."""
+        self._call("stopAllProcesses")
+
+    def answers(self) -> bool:
+        try:
+            return bool(self._call("getState")["statename"] == RUNNING)
+        except Unavailable:
+            return False
+
+    def _call(self, method: str, *arguments: str) -> Any:
+        try:
+            with xmlrpc.client.ServerProxy(self._url, transport=_Transport()) as server:
+                return getattr(server.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as error:
+            raise OpxError(f"supervisord refused {method}: {error.faultString}") from error
+        except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
+            raise Unavailable(f"supervisord on port {self._port} does not answer") from error
+
+
+def _program(info: dict[str, Any]) -> Program:
+    return Program(name=info["name"], state=info["statename"], pid=info["pid"])

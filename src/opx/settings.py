@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What can be set from outside: flags, then ``OPX_*`` variables, then ``opx.toml``.
+
+Read once, when a process starts, and handed down as one frozen value; nothing else reads
+the environment. Standard library only, because the watcher of ``opx up`` loads it too.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from opx.errors import BadInput
+
+DEFAULT_PORT = 8470
+FILE = "opx.toml"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """``data``: the data folder. ``port`` 0: any free one. ``allowed_hosts``: names that may
+    stand in ``Host`` besides the loopback ones; ``*`` is any. ``webhook_url`` empty: none.
+    ``behind_proxy``: a proxy that ends TLS stands in front, so another bind is allowed."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    behind_proxy: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    webhook_url: str = ""
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise BadInput(f"port {self.port} is not within 0 to 65535")
+        if self.log_level not in LOG_LEVELS:
+            raise BadInput(f"log_level {self.log_level!r} is not one of {', '.join(LOG_LEVELS)}")
+        if not self.behind_proxy and not is_loopback(self.host):
+            raise BadInput(
+                f"{self.host} can be reached from elsewhere and opx speaks plain HTTP",
+                hint="put a proxy that ends TLS in front and say --behind-proxy",
+            )
+
+    @property
+    def database_url(self) -> str:
+        return f"sqlite:///{self.data / 'opx.db'}"
+
+    @property
+    def keys(self) -> Path:
+        """``sign.key`` is brain's, ``verify.key`` is hands'."""
+        return self.data / "keys"
+
+    @property
+    def wal(self) -> Path:
+        return self.data / "wal"
+
+    @property
+    def telemetry(self) -> Path:
+        return self.data / "telemetry"
+
+    @property
+    def socket(self) -> Path:
+        """Where ``brain`` answers ``front``."""
+        return self.data / "brain.sock"
+
+    @property
+    def admin_token(self) -> Path:
+        """The first administrator's secret, for the ``opx`` command on this machine."""
+        return self.data / "admin.token"
+
+    @property
+    def front_file(self) -> Path:
+        """Where ``front`` says which address it listens on, once it does."""
+        return self.data / "front.json"
+
+    @property
+    def anchors(self) -> Path:
+        return self.data / "journal.heads"
+
+    @property
+    def lock(self) -> Path:
+        return self.data / "opx.lock"
+
+    @property
+    def pids(self) -> Path:
+        return self.data / "pids.json"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``. Another name than localhost is not."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def load(
+    flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings in force. A flag that is None was not given. ``BadInput`` says what is wrong."""
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    variables = _variables(os.environ if environ is None else environ)
+    home = Path.home() / ".local" / "share" / "opx"
+    data = Path(str(given.get("data") or variables.get("data") or home)).expanduser().absolute()
+    merged = {**_file(data / FILE), **variables, **given, "data": data}
+    return Settings(**{name: _typed(name, value) for name, value in merged.items()})
+
+
+def _names() -> tuple[str, ...]:
+    return tuple(field.name for field in fields(Settings))
+
+
+def _variables(environ: Mapping[str, str]) -> dict[str, object]:
+    found = {name: environ.get(f"OPX_{name.upper()}", "") for name in _names()}
+    return {name: value for name, value in found.items() if value}
+
+
+def _file(path: Path) -> dict[str, object]:
+    if not path.is_file():
+        return {}
+    try:
+        values = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path}: {error}") from error
+    for name in values:
+        if name not in _names() or name == "data":
+            known = ", ".join(known for known in _names() if known != "data")
+            raise BadInput(f"{path}: unknown setting {name!r}", hint=f"known: {known}")
+    return values
+
+
+def _typed(name: str, value: object) -> Any:
+    """A value as its field wants it; text from the environment is read."""
+    try:
+        if name == "port":
+            return int(str(value))
+        if name == "behind_proxy":
+            return {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
+    except (ValueError, KeyError) as error:
+        raise BadInput(f"{name} cannot be {value!r}") from error
+    if name == "allowed_hosts":
+        listed = value.split(",") if isinstance(value, str) else value
+        if not isinstance(listed, (list, tuple)):
+            raise BadInput(f"{name} cannot be {value!r}")
+        return tuple(str(host).strip().lower() for host in listed if str(host).strip())
+    return value

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Fakes of the storage ports, in memory: for the tests of whatever stands on them.
+
+Each passes the contract suite its real adapter passes (``opx.testing.contracts``) and is
+as strict: the same errors, the same indexed fields. Nothing here survives the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import heapq
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from opx.core.base import canonical
+from opx.core.base.reads import Stat
+from opx.core.base.time import SECOND, Ms
+from opx.core.ingest.signals import MetricBatch, Series
+from opx.engine import records
+from opx.engine.ports import (
+    Batch,
+    Bucket,
+    Chunk,
+    Clock,
+    Entry,
+    MetricQuery,
+    ReadTx,
+    Where,
+    WriteTx,
+)
+from opx.errors import Conflict, Unavailable
+
+R = TypeVar("R")
+T = TypeVar("T")
+Rows = dict[type, dict[Any, Any]]
+
+
+class ManualClock:
+    """Time that passes only when told to; entropy that repeats from its ``seed``."""
+
+    def __init__(self, now: Ms = 1_767_225_600_000, seed: int = 0) -> None:
+        self._now = now
+        self._seed = seed
+        self._drawn = 0
+        self._sleepers: list[tuple[Ms, int, asyncio.Future[None]]] = []
+        self._slept = 0
+
+    def now(self) -> Ms:
+        return self._now
+
+    def entropy(self, size: int) -> bytes:
+        self._drawn += 1
+        return hashlib.shake_256(f"{self._seed}/{self._drawn}".encode()).digest(size)
+
+    async def sleep(self, span: Ms) -> None:
+        if span <= 0:
+            await asyncio.sleep(0)
+            return
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._slept += 1
+        heapq.heappush(self._sleepers, (self._now + span, self._slept, woken))
+        await woken
+
+    async def advance(self, span: Ms) -> None:
+        """Let ``span`` pass: wake sleepers in order and let everybody run after each."""
+        until = self._now + span
+        await _let_run()
+        while self._sleepers and self._sleepers[0][0] <= until:
+            self._now, _, woken = heapq.heappop(self._sleepers)
+            if not woken.done():
+                woken.set_result(None)
+            await _let_run()
+        self._now = until
+        await _let_run()
+
+
+async def _let_run() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+# ---------------------------------------------------------------- operational store
+
+_OPS: dict[str, Callable[[Any, Any], bool]] = {
+    "eq": operator.eq,
+    "in": lambda value, options: value in options,
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+}
+
+
+def _holds(row: object, where: Where) -> bool:
+    value = operator.attrgetter(where.field)(row)
+    if where.op in ("null", "not_null"):
+        return (value is None) == (where.op == "null")
+    return value is not None and _OPS[where.op](value, where.value)
+
+
+class _MemoryTx:
+    """Works on a copy of what it changes; the store takes ``rows`` over at the end."""
+
+    def __init__(self, rows: Rows, journal: tuple[Entry, ...]) -> None:
+        self.rows = dict(rows)
+        self.journal = journal
+        self._copied: set[type] = set()
+
+    def get(self, kind: type[R], id: str) -> R | None:
+        records.of(kind).check("id")
+        return self.rows.get(kind, {}).get(id)
+
+    def find(self, kind: type[R], *where: Where, order: str = "", limit: int = 1000) -> list[R]:
+        record = records.of(kind)
+        order = order or record.key
+        by = order.removeprefix("-")
+        for path in (by, *(one.field for one in where)):
+            record.check(path)
+        every = self.journal if kind is Entry else self.rows.get(kind, {}).values()
+        found: list[Any] = [row for row in every if all(_holds(row, one) for one in where)]
+
+        def place(row: object) -> tuple[bool, Any, Any]:
+            value = operator.attrgetter(by)(row)
+            return (value is not None, 0 if value is None else value, getattr(row, record.key))
+
+        found.sort(key=place, reverse=order.startswith("-"))
+        return found[:limit]
+
+    def add(self, *rows: object) -> int:
+        new = 0
+        for row in rows:
+            kept = self._kept(row)
+            new += row.id not in kept  # type: ignore[attr-defined]
+            kept.setdefault(row.id, row)  # type: ignore[attr-defined]
+        return new
+
+    def save(self, *rows: object) -> None:
+        for row in rows:
+            kept = self._kept(row)
+            record = records.of(type(row))
+            if not record.versioned:
+                raise ValueError(f"{record.kind.__name__} has no version: add or set it")
+            id, version = row.id, row.version  # type: ignore[attr-defined]
+            stands = kept[id].version if id in kept else 0
+            if version != stands + 1:
+                raise Conflict(f"{record.kind.__name__} {id} was changed by somebody else")
+            kept[id] = row
+
+    def set(self, *rows: object) -> None:
+        for row in rows:
+            self._kept(row)[row.id] = row  # type: ignore[attr-defined]
+
+    def append(self, *entries: Entry) -> None:
+        first = len(self.journal) + 1
+        numbered = (replace(entry, seq=first + n) for n, entry in enumerate(entries))
+        self.journal = (*self.journal, *numbered)
+
+    def _kept(self, row: object) -> dict[Any, Any]:
+        kind = type(row)
+        if records.of(kind).kind is Entry:
+            raise ValueError("the journal is only appended to")
+        if kind not in self._copied:
+            self.rows[kind] = dict(self.rows.get(kind, {}))
+            self._copied.add(kind)
+        return self.rows[kind]
+
+
+class MemoryStore:
+    """``Store``. The wait of ``changed`` is the event loop's, so it may be virtual."""
+
+    def __init__(self) -> None:
+        self._rows: Rows = {}
+        self._journal: tuple[Entry, ...] = ()
+        self._commits = 0
+        self._committed = asyncio.Event()
+        self._seen: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
+
+    async def read(self, fn: Callable[[ReadTx], T]) -> T:
+        self._seen.setdefault(_task(), self._commits)
+        return fn(_MemoryTx(self._rows, self._journal))
+
+    async def write(self, fn: Callable[[WriteTx], T]) -> T:
+        self._seen.setdefault(_task(), self._commits)
+        tx = _MemoryTx(self._rows, self._journal)
+        result = fn(tx)
+        self._rows, self._journal = tx.rows, tx.journal
+        self._commits += 1
+        self._committed.set()
+        self._committed = asyncio.Event()
+        return result
+
+    async def changed(self, within: Ms) -> bool:
+        """True at once when somebody has committed since this task last asked."""
+        seen = self._seen.setdefault(_task(), self._commits)
+        if self._commits == seen:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within / SECOND):
+                    await self._committed.wait()
+        self._seen[_task()] = self._commits
+        return self._commits != seen
+
+    async def close(self) -> None:
+        self._rows, self._journal = {}, ()
+
+
+def _task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+# ---------------------------------------------------------------- write-ahead log
+
+
+class MemoryLog:
+    """``Appender`` and ``Tail`` in one. Set ``full`` to have it refuse, as a full disk does."""
+
+    def __init__(self, clock: Clock, floor: int = 0) -> None:
+        self.full = False
+        self._clock = clock
+        self._seq = floor
+        self._chunks: list[Chunk] = []
+        self._series: dict[int, Series] = {}
+
+    async def append(self, batch: Batch) -> int:
+        if self.full:
+            raise Unavailable("the log cannot be written")
+        new = tuple(series for series in batch.series if series.sid not in self._series)
+        if batch.points is not None:
+            named = {*self._series, *(series.sid for series in batch.series)}
+            if not named.issuperset(batch.points.sid.tolist()):
+                raise Unavailable("a series of these points is not in the log: send it along")
+        self._series.update((series.sid, series) for series in new)
+        self._seq += 1
+        chunk = Chunk(
+            seq=self._seq, at=self._clock.now(), series=new, points=batch.points, items=batch.items
+        )
+        self._chunks.append(chunk)
+        return self._seq
+
+    def series(self) -> Sequence[Series]:
+        return [self._series[sid] for sid in sorted(self._series)]
+
+    def read(self, after: int, limit: int) -> list[Chunk]:
+        return [chunk for chunk in self._chunks if chunk.seq > after][:limit]
+
+    def drop(self, through: int) -> None:
+        newest = self._chunks[-1:]
+        self._chunks = [c for c in self._chunks[:-1] if c.seq > through] + newest
+
+    async def close(self) -> None:
+        self.full = True
+
+
+# ---------------------------------------------------------------- telemetry
+
+_STATS: dict[Stat, Callable[[list[float]], float | None]] = {
+    Stat.COUNT: lambda values: float(len(values)),
+    Stat.SUM: lambda values: float(sum(values)),
+    Stat.AVG: lambda values: sum(values) / len(values) if values else None,
+    Stat.MIN: lambda values: min(values, default=None),
+    Stat.MAX: lambda values: max(values, default=None),
+}
+
+
+@dataclass(slots=True)
+class _Part:
+    seq: int
+    points: MetricBatch
+
+
+class MemoryTelemetry:
+    """``Telemetry`` whose disk is a number."""
+
+    def __init__(self, committed: int = 0) -> None:
+        self._committed = committed
+        self._last = committed
+        self._parts: list[_Part] = []
+        self._sids: dict[tuple[str, bytes], set[int]] = {}
+
+    def add(self, seq: int, series: Sequence[Series], points: MetricBatch | None) -> None:
+        for one in series:
+            key = (one.metric, canonical.dumps(one.labels))
+            self._sids.setdefault(key, set()).add(one.sid)
+        if seq <= self._last:
+            return
+        self._last = seq
+        if points is not None:
+            self._parts.append(_Part(seq, points))
+
+    async def flush(self) -> int:
+        self._committed = self._last
+        return self._committed
+
+    def committed(self) -> int:
+        return self._committed
+
+    async def query(self, query: MetricQuery) -> list[Bucket]:
+        sids = self._sids.get((query.metric, canonical.dumps(query.labels)), set())
+        starts = range(query.window.start, query.window.end, query.step)
+        found: dict[Ms, list[float]] = {start: [] for start in starts}
+        for part in self._parts:
+            mine = np.isin(part.points.sid, list(sids))
+            for at, value in zip(part.points.at[mine], part.points.value[mine], strict=True):
+                if int(at) in query.window:
+                    found[int(at) - (int(at) - query.window.start) % query.step].append(
+                        float(value)
+                    )
+        return [Bucket(start, _STATS[query.stat](values)) for start, values in found.items()]
+
+    async def close(self) -> None:
+        self._parts = []

@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Telemetry over HTTP: the real routes, parsers and access, on a log in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from opx.adapters.wires import alerts, events, metrics
+from opx.api import ingest
+from opx.core.decide.roles import Role
+from opx.core.ingest.quota import Quota
+from opx.core.ingest.services import Catalogue, MappingRule
+from opx.core.ingest.signals import Alert, Event, Rejected
+from opx.engine import access
+from opx.engine.access import Access, Refusals
+from opx.engine.intake import Intake, Limits
+from opx.engine.ports import Entry, Token
+from opx.testing.memory import ManualClock, MemoryLog, MemoryStore
+
+NOW = 1_767_225_600_000
+ROLES = {"agent": Role.INGEST, "orders-agent": Role.INGEST, "ann": Role.VIEWER, "root": Role.ADMIN}
+POINT = {"metric": "up", "value": 1, "labels": {"service": "orders"}}
+EVENT = {"specversion": "1.0", "id": "1", "source": "/ci", "type": "deploy", "service": "orders"}
+ALERT = {"labels": {"alertname": "Down", "service": "orders"}}
+
+
+@dataclass
+class Door:
+    """``front``'s ingest side in this process, and what it wrote."""
+
+    client: httpx.AsyncClient
+    intake: Intake
+    log: MemoryLog
+    store: MemoryStore
+
+    async def post(self, path: str, body: Any, token: str = "agent", **more: Any) -> httpx.Response:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        headers |= more.pop("headers", {})
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await self.client.post(path, content=content, headers=headers, **more)
+
+    def items(self) -> list[object]:
+        return [item for chunk in self.log.read(0, 1_000) for item in chunk.items]
+
+    def quarantined(self) -> list[Rejected]:
+        return [item for item in self.items() if isinstance(item, Rejected)]
+
+
+async def open_door(limits: Limits) -> Door:
+    clock, store = ManualClock(NOW), MemoryStore()
+    tokens = [
+        Token(
+            id=access.id_of(name),
+            name=name,
+            roles=(role.value,),
+            created_at=NOW,
+            services=("orders",) if name == "orders-agent" else (),
+        )
+        for name, role in ROLES.items()
+    ]
+    await store.write(lambda tx: tx.save(*tokens))
+    log = MemoryLog(clock)
+    index = metrics.SeriesIndex(log.series())
+    intake = Intake(
+        appender=log,
+        clock=clock,
+        catalogue=lambda: Catalogue(mapping=MappingRule(default_environment="lab")),
+        index=index,
+        wires={
+            "metrics": metrics.parser(index),
+            "events": events.parse,
+            "alerts": alerts.parse,
+        },
+        limits=limits,
+    )
+    app = Starlette(routes=ingest.routes(intake))
+    app.state.access = Access(store, clock)
+    app.state.refusals = Refusals(store, clock)
+    await app.state.access.refresh()
+    transport = httpx.ASGITransport(app=app)
+    client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
+    return Door(client, intake, log, store)
+
+
+def run(check: Callable[[Door], Awaitable[None]], limits: Limits | None = None) -> None:
+    async def whole() -> None:
+        door = await open_door(limits or Limits())
+        async with door.client:
+            await check(door)
+
+    asyncio.run(whole())
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == answer.status_code
+    return answer.status_code, problem["code"]
+
+
+def test_points_are_acknowledged_once_they_are_in_the_log() -> None:
+    """202 with the count; the series travels with its first points and never again."""
+
+    async def check(door: Door) -> None:
+        for _ in range(2):
+            answer = await door.post("/metrics", [POINT, {**POINT, "value": 2}])
+            assert (answer.status_code, answer.json()) == (202, {"accepted": 2})
+
+        first, second = door.log.read(0, 10)
+        assert [(s.sid, s.metric, s.identity.environment) for s in first.series] == [
+            (0, "up", "lab")
+        ]
+        assert second.series == ()
+        assert second.points is not None
+        assert second.points.value.tolist() == [1.0, 2.0]
+        assert door.intake.counts == {("metrics", "accepted"): 4}
+
+    run(check)
+
+
+def test_events_and_alerts_are_taken() -> None:
+    """Events: 202 in each of their media types. Alerts: 200 and nothing, as from an
+    Alertmanager."""
+
+    async def check(door: Door) -> None:
+        for kind in (
+            "application/json",
+            "application/cloudevents+json; charset=utf-8",
+            "application/cloudevents-batch+json",
+        ):
+            headers = {"Content-Type": kind}
+            answer = await door.post("/events", [EVENT], headers=headers)
+            assert (answer.status_code, answer.json()) == (202, {"accepted": 1})
+        answer = await door.post("/api/v2/alerts", [ALERT, ALERT])
+        assert (answer.status_code, answer.content) == (200, b"")
+
+        kinds = [type(item) for item in door.items()]
+        assert kinds == [Event, Event, Event, Alert, Alert]
+
+    run(check)
+
+
+def test_good_items_are_kept_and_bad_ones_named_and_quarantined() -> None:
+    """422 names each refused item; it lies in the quarantine, its neighbours in the log."""
+
+    async def check(door: Door) -> None:
+        bad = {"metric": "m", "value": 1, "timestamp": 5, "labels": {"password": "hunter2"}}
+        answer = await door.post("/metrics", [POINT, bad, {"metric": 1}, POINT])
+
+        assert code(answer) == (422, "items_refused")
+        problem = answer.json()
+        assert (problem["accepted"], problem["rejected"]) == (2, 2)
+        assert [(e["index"], e["reason"]) for e in problem["errors"]] == [
+            (1, "too_old"),
+            (2, "malformed"),
+        ]
+        assert all(error["detail"] for error in problem["errors"])
+        [chunk] = door.log.read(0, 10)
+        assert chunk.points is not None
+        assert len(chunk.points) == 2
+        kept = door.quarantined()
+        assert [(r.wire, r.reason, r.source, r.at) for r in kept] == [
+            ("metrics", "too_old", "agent", NOW),
+            ("metrics", "malformed", "agent", NOW),
+        ]
+        assert "hunter2" not in kept[0].item
+        assert json.loads(kept[1].item) == {"metric": 1}
+        assert len({r.id for r in kept}) == 2
+        assert door.intake.counts["metrics", "too_old"] == 1
+
+    run(check)
+
+
+def test_many_bad_items_do_not_fill_the_quarantine() -> None:
+    """A hundred are named, the rest are counted, in the answer and in the quarantine."""
+
+    async def check(door: Door) -> None:
+        answer = await door.post("/api/v2/alerts", [{}] * 250 + [ALERT])
+
+        problem = answer.json()
+        assert (problem["accepted"], problem["rejected"]) == (1, 250)
+        assert len(problem["errors"]) == 100
+        kept = door.quarantined()
+        assert len(kept) == 101
+        assert (kept[-1].reason, kept[-1].item) == (
+            "and_more",
+            "150 more items of the same request",
+        )
+
+    run(check)
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [("", (401, "not_logged_in")), ("x", (401, "not_logged_in")), ("ann", (403, "not_allowed"))],
+)
+def test_who_may_not_send_is_told_apart_and_journalled(
+    token: str, expected: tuple[int, str]
+) -> None:
+    """Nobody known is 401, somebody without the permission is 403; both are in the journal."""
+
+    async def check(door: Door) -> None:
+        answer = await door.post("/metrics", [POINT], token)
+
+        assert code(answer) == expected
+        assert ("www-authenticate" in answer.headers) == (expected[0] == 401)
+        assert door.log.read(0, 10) == []
+        [entry] = await door.store.read(lambda tx: tx.find(Entry))
+        assert (entry.kind, entry.actor) == (
+            "access.refused",
+            "ann" if token == "ann" else "nobody",
+        )
+
+    run(check)
+
+
+def test_admin_may_send_too() -> None:
+    """The first token of a fresh install is enough to try it."""
+
+    async def check(door: Door) -> None:
+        assert (await door.post("/metrics", POINT, "root")).status_code == 202
+
+    run(check)
+
+
+@pytest.mark.parametrize(
+    ("path", "mine", "other"),
+    [
+        ("/metrics", POINT, {**POINT, "labels": {"service": "store"}}),
+        ("/events", EVENT, {**EVENT, "service": "store"}),
+        ("/api/v2/alerts", ALERT, {"labels": {"alertname": "Down"}}),
+    ],
+)
+def test_a_scoped_token_sends_for_its_services_only(path: str, mine: Any, other: Any) -> None:
+    """Its own items are kept; another service's are refused one by one."""
+
+    async def check(door: Door) -> None:
+        answer = await door.post(path, [other, mine], "orders-agent")
+
+        assert answer.json()["accepted"] == 1
+        assert [(e["index"], e["reason"]) for e in answer.json()["errors"]] == [(0, "out_of_scope")]
+
+    run(check)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xff", b"[" * 100_000, b"[1] 2"])
+@pytest.mark.parametrize("path", ["/metrics", "/events", "/api/v2/alerts"])
+def test_what_is_not_json_is_400(path: str, body: bytes) -> None:
+    """Nothing of it is kept."""
+
+    async def check(door: Door) -> None:
+        assert code(await door.post(path, body)) == (400, "bad_input")
+        assert door.log.read(0, 10) == []
+
+    run(check)
+
+
+def test_the_kind_of_body_must_be_said() -> None:
+    """415 for another media type, for none, and for another compression."""
+
+    async def check(door: Door) -> None:
+        for headers in (
+            {"Content-Type": "text/plain"},
+            {"Content-Type": ""},
+            {"Content-Type": "application/cloudevents+json"},
+            {"Content-Encoding": "br"},
+        ):
+            answer = await door.post("/metrics", [POINT], headers=headers)
+            assert code(answer) == (415, "unsupported_type")
+
+    run(check)
+
+
+def test_a_body_is_bounded_however_long_it_says_it_is() -> None:
+    """By its announced length, while it streams, and after decompression."""
+    limit = Limits(body=1_000)
+
+    async def stream(size: int) -> AsyncIterator[bytes]:
+        for _ in range(size // 100):
+            yield b" " * 100
+
+    async def check(door: Door) -> None:
+        zipped = {"Content-Encoding": "gzip"}
+        answers = [
+            await door.post("/metrics", b" " * 1_001),
+            await door.client.post(
+                "/metrics",
+                content=stream(1_100),
+                headers={"Content-Type": "application/json", "Authorization": "Bearer agent"},
+            ),
+            await door.post("/metrics", gzip.compress(b" " * 1_001), headers=zipped),
+            await door.post("/metrics", gzip.compress(b"\0" * 500_000), headers=zipped),
+            await door.post("/metrics", b"[]", headers={"Content-Length": "9" * 5_000}),
+        ]
+        assert [code(answer) for answer in answers] == [(413, "too_large")] * 5
+
+    run(check, limit)
+
+
+def test_gzip_is_read_up_to_the_limit() -> None:
+    """A body of exactly the limit passes, compressed or not; a broken one is 400."""
+    body = json.dumps([POINT]).encode().ljust(1_000)
+    zipped = {"Content-Encoding": "gzip"}
+
+    async def check(door: Door) -> None:
+        assert (await door.post("/metrics", body)).status_code == 202
+        answer = await door.post("/metrics", gzip.compress(body), headers=zipped)
+        assert (answer.status_code, answer.json()) == (202, {"accepted": 1})
+        for broken in (b"nope", gzip.compress(body)[:-9], gzip.compress(body) + b"more"):
+            assert code(await door.post("/metrics", broken, headers=zipped)) == (400, "bad_input")
+
+    run(check, Limits(body=1_000))
+
+
+def test_each_caller_has_its_own_limit() -> None:
+    """429 with the wait, for the caller that is too fast and nobody else, until time passes."""
+
+    async def check(door: Door) -> None:
+        assert (await door.post("/metrics", POINT)).status_code == 202
+        answer = await door.post("/metrics", POINT)
+        assert code(answer) == (429, "too_fast")
+        assert answer.headers["retry-after"] == "4"
+        assert (await door.post("/metrics", POINT, "root")).status_code == 202
+        clock = door.intake.clock
+        assert isinstance(clock, ManualClock)
+        await clock.advance(4_000)
+        assert (await door.post("/metrics", POINT)).status_code == 202
+
+    class QuarterRate(Quota):
+        """One request every four seconds."""
+
+    limits = Limits(quota=replace(Quota(), rate=1, burst=1))
+    run(check, limits)
+
+
+def test_a_log_that_cannot_be_written_is_503_and_nothing_is_lost_after() -> None:
+    """503 with Retry-After; the series of the lost batch travels with the next one."""
+
+    async def check(door: Door) -> None:
+        door.log.full = True
+        answer = await door.post("/metrics", POINT)
+        assert code(answer) == (503, "unavailable")
+        assert answer.headers["retry-after"] == "1"
+        assert door.intake.counts == {}
+
+        door.log.full = False
+        assert (await door.post("/metrics", POINT)).status_code == 202
+        [chunk] = door.log.read(0, 10)
+        assert [series.metric for series in chunk.series] == ["up"]
+
+    run(check)
+
+
+def test_a_restart_goes_on_with_the_same_series() -> None:
+    """An index made from the log's series gives a known series its old number."""
+
+    async def check(door: Door) -> None:
+        await door.post("/metrics", [POINT, {**POINT, "metric": "down"}])
+        index = metrics.SeriesIndex(door.log.series())
+        door.intake.index = index
+        door.intake.wires = {"metrics": metrics.parser(index)}
+
+        await door.post("/metrics", [{**POINT, "metric": "down"}, {**POINT, "metric": "new"}])
+        chunk = door.log.read(0, 10)[-1]
+        assert chunk.points is not None
+        assert chunk.points.sid.tolist() == [1, 2]
+        assert [series.sid for series in chunk.series] == [2]
+
+    run(check)
+
+
+def test_many_at_once_never_use_a_series_the_log_does_not_know() -> None:
+    """Requests that meet the same new series at once each bring it along until it is kept."""
+
+    async def check(door: Door) -> None:
+        bodies = [
+            [{"metric": f"m{n % 7}", "value": n}, {"metric": f"n{n}", "value": n}]
+            for n in range(40)
+        ]
+        answers = await asyncio.gather(*(door.post("/metrics", body) for body in bodies))
+
+        assert {answer.status_code for answer in answers} == {202}
+        known: set[int] = set()
+        for chunk in door.log.read(0, 1_000):
+            known |= {series.sid for series in chunk.series}
+            assert chunk.points is not None
+            assert known.issuperset(chunk.points.sid.tolist())
+        assert len(door.log.series()) == 47
+
+    run(check)
+
+
+def test_an_empty_list_is_nothing() -> None:
+    """It is acknowledged and leaves no trace in the log."""
+
+    async def check(door: Door) -> None:
+        assert (await door.post("/metrics", [])).json() == {"accepted": 0}
+        assert door.log.read(0, 10) == []
+
+    run(check)

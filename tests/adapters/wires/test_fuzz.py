@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Hostile bodies at every JSON wire: taken, refused item by item, or refused whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opx.adapters.wires import alerts, events, metrics
+from opx.core.base import canonical
+from opx.core.ingest import checks
+from opx.core.ingest.checks import Reason
+from opx.engine.intake import Incoming, Parsed
+from opx.errors import BadInput
+
+NOW = 1_767_225_600_000
+INCOMING = Incoming(now=NOW)
+
+GOOD: dict[str, Any] = {
+    "metrics": {"metric": "m", "value": 1.5, "timestamp": NOW, "labels": {"service": "x"}},
+    "events": {
+        "specversion": "1.0", "id": "1", "source": "s", "type": "t", "severity": "sev1",
+        "time": "2026-01-01T00:00:00Z", "data": {"labels": {"service": "x"}, "n": 1},
+    },
+    "alerts": {
+        "labels": {"alertname": "A", "severity": "page"}, "annotations": {"a": "b"},
+        "startsAt": "2026-01-01T00:00:00Z", "endsAt": "2026-01-01T00:01:00Z",
+    },
+}  # fmt: skip
+
+
+def parser(wire: str) -> Callable[[bytes, Incoming], Parsed]:
+    wires: dict[str, Callable[[bytes, Incoming], Parsed]] = {
+        "metrics": metrics.parser(metrics.SeriesIndex()),
+        "events": events.parse,
+        "alerts": alerts.parse,
+    }
+    return wires[wire]
+
+
+def check(wire: str, body: bytes, items: int | None = None) -> None:
+    """Whatever the body: a Parsed that adds up, in bounds, or a BadInput."""
+    try:
+        parsed = parser(wire)(body, INCOMING)
+    except BadInput:
+        assert items is None
+        return
+    batch = parsed.batch
+    points = 0 if batch.points is None else len(batch.points)
+    assert parsed.accepted == len(batch.items) + points
+    if items is not None:
+        assert parsed.accepted + len(parsed.refusals) == items
+    places = [refusal.index for refusal in parsed.refusals]
+    assert places == sorted(set(places))
+    # Whatever was taken can be kept: it has a canonical form, so its numbers are finite and
+    # its texts are Unicode; and whatever was refused can be quarantined.
+    canonical.dumps([*batch.items, *batch.series])
+    if batch.points is not None:
+        known = {series.sid for series in batch.series}
+        assert known == set(batch.points.sid.tolist())
+    for refusal in parsed.refusals:
+        kept = checks.rejected(refusal, id="i", at=NOW, wire=wire, source="s")
+        assert len(kept.item) <= checks.KEPT_TEXT
+        canonical.dumps(kept)
+        assert isinstance(refusal.reason, Reason)
+
+
+WIRES = pytest.mark.parametrize("wire", sorted(GOOD))
+
+
+@WIRES
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8")))
+def test_any_bytes(wire: str, body: bytes) -> None:
+    """Random bytes and texts."""
+    check(wire, body)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([0, -1, 2**53, 2**63, 2**64, 10**400, NOW, NOW * 1000, -(10**30)])
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
+    | st.sampled_from(
+        ["", "\x00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "NaN", "a" * 5000]
+    )
+    | st.sampled_from(["2026-01-01T00:00:00+23:59", "2026-02-30T00:00:00Z", "x@://:p@", "sev1"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=4) | st.just("labels"), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@st.composite
+def bent(draw: st.DrawFn, wire: str) -> dict[str, Any]:
+    """A good item with some of its fields replaced, removed or added."""
+    item = dict(GOOD[wire])
+    names = st.sampled_from([*item, "labels", "data", "generatorURL", "service", "x"])
+    for name in draw(st.lists(names, max_size=3)):
+        item[name] = draw(VALUES)
+    for name in draw(st.lists(st.sampled_from(sorted(GOOD[wire])), max_size=1)):
+        item.pop(name, None)
+    return item
+
+
+@WIRES
+@given(data=st.data())
+def test_bent_items(wire: str, data: st.DataObject) -> None:
+    """Lists of items that are almost right: every one is taken or refused, none is lost."""
+    items = data.draw(st.lists(bent(wire) | VALUES, max_size=5))
+
+    check(wire, json.dumps(items).encode(), len(items))
+
+
+@WIRES
+@given(data=st.data())
+def test_cut_and_stained_bodies(wire: str, data: st.DataObject) -> None:
+    """A good body with bytes changed, cut out or put in anywhere."""
+    body = bytearray(json.dumps([GOOD[wire]] * 2).encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(body)))
+        body[at : at + data.draw(st.integers(0, 3))] = data.draw(
+            st.binary(max_size=3)
+            | st.sampled_from([b'"', b"{", b"}", b"[", b"\\ud800", b"\\u0000", b"NaN", b"1e999"])
+        )
+
+    check(wire, bytes(body))
+
+
+def twice(wire: str) -> bytes:
+    inner = json.dumps(GOOD[wire])[1:-1]
+    return f"[{{{inner},{inner}}}]".encode()
+
+
+@WIRES
+def test_chosen_nastiness(wire: str) -> None:
+    """Deep nesting, giant numbers, duplicate keys, lone surrogates and many tiny items."""
+    good = json.dumps(GOOD[wire]).encode()
+    open_end = good[:-1]
+    for junk in (
+        b"[" * 50_000 + b"]" * 50_000,
+        b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+        b"1" * 5_000,
+        b"-" * 5_000,
+        b'"\\ud800"',
+        b'"\\ud800\\udc00"',
+        b'"\xff\xfe"',
+        b"Infinity",
+    ):
+        for name in (b"x", b"data", b"labels", b"value", b"timestamp", b"startsAt"):
+            check(wire, b"[" + open_end + b',"' + name + b'":' + junk + b"}]")
+            check(wire, b"[" + good + b"," + junk + b"]")
+    check(wire, twice(wire), 1)
+    check(wire, b"[" + b"{}," * 200_000 + b"{}]")
+    check(wire, b"[" + b",".join([b"{}"] * 9_999) + b"]", 9_999)

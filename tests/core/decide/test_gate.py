@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The gate over the whole tuple of guards: a table with a case for every reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from opx.core.base.expressions import Expression
+from opx.core.base.reads import Answer, Probe, ProbeKind
+from opx.core.decide import gate, guards, why
+from opx.core.decide.case import (
+    Approval,
+    Automation,
+    Autonomy,
+    Breaker,
+    Case,
+    Grant,
+    Lease,
+    Mode,
+    TrackRecord,
+)
+from opx.core.decide.decision import Answered, GuardResult, Reason
+from opx.core.decide.runbooks import Precondition
+from opx.core.ingest.signals import Severity
+
+NOW = 1_767_225_600_000
+WHERE = "restart|shop|orders"
+TARGET = "http://127.0.0.1:9001#orders"
+But = Callable[..., Case]
+
+ALLOW, ASK, DENY = Answered.ALLOW, Answered.ASK, Answered.DENY
+
+
+def mode(id: str, automation: Automation) -> Mode:
+    return Mode(id=id, automation=automation, by="ada", reason="drill", at=0)
+
+
+def health(ok: bool | None, at: int = NOW - 200) -> dict[str, Answer]:
+    return {"health": Answer(key="health", at=at, ok=ok)}
+
+
+def grant(autonomy: Autonomy, **more: Any) -> Grant:
+    return Grant(id=WHERE, autonomy=autonomy, **{"by": "ada", "at": 0, **more})
+
+
+def probation(**more: Any) -> Grant:
+    return grant(Autonomy.AUTO, **{"probation": True, "expires_at": NOW + 1, **more})
+
+
+def answered(plan: str, **more: Any) -> Approval:
+    facts = {
+        "id": "run-1",
+        "incident": "incident-1",
+        "plan": plan,
+        "requested_at": NOW - 60_000,
+        "expires_at": NOW + 1,
+        "approved": True,
+        "by": "bea",
+        "at": NOW - 10,
+    }
+    return Approval(**{**facts, **more})
+
+
+def precondition(expect: str) -> tuple[Precondition, ...]:
+    probe = Probe(kind=ProbeKind.TCP, address="127.0.0.1:5432")
+    return (Precondition(id="store", probe=probe, expect=Expression(expect)),)
+
+
+def store(ok: bool | None, at: int = NOW - 200) -> dict[str, Answer]:
+    return {**health(False), "precondition/store": Answer(key="p", at=at, ok=ok, latency_ms=3.0)}
+
+
+PLAN = "the plan is filled in by the test"
+
+TABLE: list[tuple[Reason, Answered, dict[str, Any]]] = [
+    (Reason.OK, ALLOW, {}),
+    (Reason.HALTED, DENY, {"modes": [("all", "halted")]}),
+    (Reason.HALTED, DENY, {"modes": [("all", "running"), ("environment/shop", "halted")]}),
+    (Reason.HALTED, DENY, {"modes": [("all", "running"), ("service/shop/orders", "halted")]}),
+    (Reason.HALTED, DENY, {"modes": [("all", "running"), ("runbook/restart", "halted")]}),
+    (Reason.OK, ALLOW, {"modes": [("all", "running"), ("runbook/other", "halted")]}),
+    (Reason.OK, ALLOW, {"modes": [("all", "running"), ("service/live/orders", "halted")]}),
+    (Reason.MODE_UNKNOWN, DENY, {"modes": None}),
+    (Reason.MODE_UNKNOWN, DENY, {"modes": [("environment/shop", "running")]}),
+    (Reason.NO_RUNBOOK, DENY, {"proposal": None}),
+    (Reason.NO_RUNBOOK, DENY, {"runbook": None}),
+    (Reason.NO_RUNBOOK, DENY, {"runbook__hash": "another"}),
+    (Reason.NO_TARGET, DENY, {"proposal__target": ""}),
+    (Reason.PROTECTED_TARGET, DENY, {"protected": frozenset({TARGET})}),
+    (Reason.OK, ALLOW, {"protected": frozenset({"http://127.0.0.1:9001#opx"})}),
+    (Reason.SYMPTOM_GONE, DENY, {"answers": health(True)}),
+    (Reason.SYMPTOM_UNCONFIRMED, DENY, {"answers": health(None)}),
+    (Reason.SYMPTOM_UNCONFIRMED, DENY, {"answers": {}}),
+    (Reason.SYMPTOM_UNCONFIRMED, DENY, {"answers": health(False, NOW - 10_000)}),
+    (Reason.OK, ALLOW, {"answers": health(False, NOW - 9_999)}),
+    (Reason.SEVERITY_ABOVE_CEILING, ASK, {"incident__severity": Severity.SEV2}),
+    (Reason.OK, ALLOW, {"incident__severity": Severity.SEV4}),
+    (Reason.OK, ALLOW, {"incident__severity": Severity.SEV2, "policy__ceiling": Severity.SEV2}),
+    (Reason.COOLING_DOWN, DENY, {"record__last_acted_at": NOW - 59_999}),
+    (Reason.OK, ALLOW, {"record__last_acted_at": NOW - 60_000}),
+    (Reason.LEASE_HELD, DENY, {"lease": Lease(id=TARGET, run="run-2", expires_at=NOW + 1)}),
+    (Reason.OK, ALLOW, {"lease": Lease(id=TARGET, run="run-2", expires_at=NOW)}),
+    (Reason.OK, ALLOW, {"lease": Lease(id=TARGET, run="run-1", expires_at=NOW + 1)}),
+    (Reason.OK, ALLOW, {"lease": Lease(id=TARGET, run="", expires_at=NOW + 1)}),
+    (Reason.BREAKER_OPEN, DENY, {"breaker": Breaker(id=WHERE, opened_at=NOW - 1)}),
+    (Reason.OK, ALLOW, {"breaker": Breaker(id=WHERE, closed_by="ada")}),
+    (
+        Reason.PRECONDITION_FAILED,
+        DENY,
+        {"runbook__preconditions": precondition("ok"), "answers": store(False)},
+    ),
+    (
+        Reason.PRECONDITION_UNKNOWN,
+        DENY,
+        {"runbook__preconditions": precondition("ok"), "answers": store(None)},
+    ),
+    (Reason.PRECONDITION_UNKNOWN, DENY, {"runbook__preconditions": precondition("ok")}),
+    (
+        Reason.PRECONDITION_UNKNOWN,
+        DENY,
+        {"runbook__preconditions": precondition("ok"), "answers": store(True, NOW - 10_000)},
+    ),
+    (
+        Reason.PRECONDITION_UNKNOWN,
+        DENY,
+        {"runbook__preconditions": precondition("value > 1.0"), "answers": store(True)},
+    ),
+    (
+        Reason.OK,
+        ALLOW,
+        {
+            "runbook__preconditions": precondition("ok && latency_ms < 5.0"),
+            "answers": store(True),
+        },
+    ),
+    (Reason.OBSERVE_ONLY, DENY, {"grant": grant(Autonomy.OBSERVE)}),
+    (Reason.OBSERVE_ONLY, DENY, {"grant": grant(Autonomy.OBSERVE, expires_at=NOW - 1)}),
+    (Reason.SUGGEST_ONLY, ASK, {"grant": None}),
+    (Reason.SUGGEST_ONLY, ASK, {"grant": grant(Autonomy.SUGGEST)}),
+    (Reason.SUGGEST_ONLY, ASK, {"grant": grant(Autonomy.AUTO, expires_at=NOW)}),
+    (Reason.OK, ALLOW, {"grant": grant(Autonomy.AUTO, expires_at=NOW + 1)}),
+    (Reason.APPROVAL_NEEDED, ASK, {"grant": grant(Autonomy.APPROVE)}),
+    (Reason.ACKNOWLEDGED_BY_PERSON, ASK, {"incident__acknowledged_by": "ada"}),
+    (Reason.UNCALIBRATED, ASK, {"record": None}),
+    (Reason.UNCALIBRATED, ASK, {"record": TrackRecord(id=WHERE, recovered=29)}),
+    (Reason.UNCALIBRATED, ASK, {"record": TrackRecord(id=WHERE, recovered=29, inconclusive=9)}),
+    (Reason.OK, ALLOW, {"record": TrackRecord(id=WHERE, recovered=30)}),
+    (Reason.UNCALIBRATED, ASK, {"record": None, "grant": probation(by="")}),
+    (Reason.P_FIX_TOO_LOW, ASK, {"record": TrackRecord(id=WHERE, recovered=23, no_effect=7)}),
+    (Reason.OK, ALLOW, {"record": TrackRecord(id=WHERE, recovered=24, no_effect=6)}),
+    (
+        Reason.P_FIX_TOO_LOW,
+        ASK,
+        {"record": TrackRecord(id=WHERE, recovered=23, worse=7), "grant": probation()},
+    ),
+    (Reason.ON_PROBATION, ALLOW, {"record": None, "grant": probation()}),
+    (Reason.PROBATION_BUSY, ASK, {"record": None, "grant": probation(), "busy_probation": True}),
+    (Reason.PROBATION_EXPIRED, ASK, {"record": None, "grant": probation(expires_at=NOW)}),
+    (Reason.PROBATION_EXPIRED, ASK, {"record": None, "grant": probation(expires_at=None)}),
+    (Reason.PROBATION_EXPIRED, ASK, {"grant": probation(expires_at=NOW)}),
+    (
+        Reason.PROBATION_IRREVERSIBLE,
+        ASK,
+        {"record": None, "grant": probation(), "runbook__irreversible": "it deletes"},
+    ),
+    (Reason.APPROVED, ALLOW, {"grant": None, "approval": answered(PLAN)}),
+    (
+        Reason.APPROVED,
+        ALLOW,
+        {"incident__severity": Severity.SEV1, "record": None, "approval": answered(PLAN)},
+    ),
+    (
+        Reason.APPROVED,
+        ALLOW,
+        {"incident__acknowledged_by": "ada", "approval": answered(PLAN)},
+    ),
+    (Reason.SUGGEST_ONLY, ASK, {"grant": None, "approval": answered("another plan")}),
+    (Reason.SUGGEST_ONLY, ASK, {"grant": None, "approval": answered(PLAN, id="run-0")}),
+    (Reason.SUGGEST_ONLY, ASK, {"grant": None, "approval": answered(PLAN, expires_at=NOW)}),
+    (Reason.SUGGEST_ONLY, ASK, {"grant": None, "approval": answered(PLAN, by=None)}),
+    (Reason.SUGGEST_ONLY, ASK, {"grant": None, "approval": answered(PLAN, approved=None)}),
+    (Reason.REJECTED, DENY, {"approval": answered(PLAN, approved=False)}),
+    (Reason.OK, ALLOW, {"approval": answered(PLAN, approved=False, id="run-0")}),
+    (Reason.GUARD_FAILED, DENY, {"policy": None}),
+]
+
+
+def made(but: But, changes: dict[str, Any]) -> Case:
+    changes = dict(changes)
+    if changes.get("modes") is not None:
+        changes["modes"] = tuple(mode(id, Automation(said)) for id, said in changes["modes"])
+    case = but(**changes)
+    if case.approval is not None and case.approval.plan == PLAN and case.proposal is not None:
+        case = but(**changes, approval__plan=case.proposal.plan)
+    return case
+
+
+@pytest.mark.parametrize(("reason", "answer", "changes"), TABLE)
+def test_table(but: But, reason: Reason, answer: Answered, changes: dict[str, Any]) -> None:
+    """Each change of one fact gives exactly this answer, for exactly this reason."""
+    decision = gate.decide(made(but, changes), NOW, "decision-1")
+    assert decision.answer is answer
+    said = {result.reason for result in decision.results if result.answer is answer}
+    assert reason in said
+    assert said - {Reason.OK} <= {reason}
+
+
+def test_every_reason_is_reachable() -> None:
+    """No reason exists that a guard cannot give."""
+    assert {reason for reason, _, _ in TABLE} == set(Reason)
+
+
+def test_every_guard_is_asked(case: Case) -> None:
+    """A denial does not stop the others from being asked, and each answers under its name."""
+    decision = gate.decide(case, NOW + 10_000, "decision-1")
+    assert decision.answer is DENY
+    assert [result.guard for result in decision.results] == [
+        guard.__name__ for guard in guards.GUARDS
+    ]
+
+
+def test_a_decision_says_what_it_is_about(case: Case) -> None:
+    """Incident, run, plan and time are those of the case."""
+    decision = gate.decide(case, NOW, "decision-1")
+    assert case.proposal is not None
+    assert (decision.id, decision.incident, decision.run) == ("decision-1", "incident-1", "run-1")
+    assert (decision.plan, decision.at) == (case.proposal.plan, NOW)
+
+
+def test_a_failing_guard_is_named(case: Case) -> None:
+    """A guard that raises denies, with its name and the kind of error."""
+
+    def moody(case: Case, now: int) -> GuardResult:
+        raise LookupError("no such fact")
+
+    decision = gate.decide(case, NOW, "d", (*guards.GUARDS, moody))
+    (failed,) = [result for result in decision.results if result.answer is DENY]
+    assert (failed.guard, failed.reason) == ("moody", Reason.GUARD_FAILED)
+    assert failed.detail == "LookupError: no such fact"
+
+
+def test_an_undeclared_service_has_neither_runbook_nor_target(but: But) -> None:
+    """Both are said, not only the first."""
+    decision = gate.decide(but(proposal=None, service=None), NOW, "d")
+    assert decision.answer is DENY
+    assert decision.reasons == (Reason.NO_RUNBOOK, Reason.NO_TARGET)
+    assert decision.plan == ""
+
+
+def test_no_guards_is_a_no(case: Case) -> None:
+    """Where nobody is asked, nothing is allowed."""
+    decision = gate.decide(case, NOW, "d", ())
+    assert decision.answer is DENY
+    assert why.explain(decision)[1] == "No guard was asked, and silence is not a yes."
+
+
+def test_needs_asks_health_and_preconditions(but: But) -> None:
+    """The gate wants the service's health and each precondition, under the keys it looks up."""
+    reads = gate.needs(but(runbook__preconditions=precondition("ok")))
+    assert [(read.key, read.probe.address) for read in reads] == [
+        ("health", "http://127.0.0.1:9101/health"),
+        ("precondition/store", "127.0.0.1:5432"),
+    ]
+    assert gate.needs(but(service=None, runbook=None)) == []
+
+
+def test_undoing_does_not_need_the_symptom(but: But) -> None:
+    """A rollback may go on when the service is well again, but not when automation is halted."""
+    well = but(answers=health(True), grant=None, record__last_acted_at=NOW)
+    assert gate.decide(well, NOW, "d").answer is DENY
+    assert gate.decide(well, NOW, "d", guards.UNDO_GUARDS).answer is ALLOW
+    halted = made(but, {"modes": [("all", "halted")]})
+    assert gate.decide(halted, NOW, "d", guards.UNDO_GUARDS).answer is DENY
+
+
+class TestRetry:
+    """When a denial says that time will change it, it says when."""
+
+    @pytest.mark.parametrize(
+        ("changes", "retry_at"),
+        [
+            ({"record__last_acted_at": NOW - 20_000}, NOW + 40_000),
+            ({"lease": Lease(id=TARGET, run="run-2", expires_at=NOW + 700)}, NOW + 700),
+            ({"answers": {}}, NOW + 5_000),
+            ({"answers": {}, "incident__opened_at": NOW - 60_000}, NOW + 30_000),
+            ({"answers": {}, "service__health": None}, None),
+            (
+                {"runbook__preconditions": precondition("ok"), "answers": store(False)},
+                NOW + 5_000,
+            ),
+            ({"answers": health(True)}, None),
+            ({"modes": [("all", "halted")]}, None),
+            ({"breaker": Breaker(id=WHERE, opened_at=NOW - 1)}, None),
+        ],
+    )
+    def test_retry_at(self, but: But, changes: dict[str, Any], retry_at: int | None) -> None:
+        """What a person must change has no time; what only takes time has one."""
+        decision = gate.decide(made(but, changes), NOW, "d")
+        assert [result.retry_at for result in decision.results if result.answer is DENY] == [
+            retry_at
+        ]
+
+
+class TestCooldown:
+    """Second and third repeats are held too, and what did not help is tried ever more rarely."""
+
+    def test_every_repeat_inside_the_window_is_held(self, but: But) -> None:
+        """After one action, repeats at 1, 30 and 59 s are held; the one at 60 s is not."""
+        acted = NOW
+        case = but(record__last_acted_at=acted)
+        held = [guards.cooldown(case, acted + ms).answer for ms in (1_000, 30_000, 59_000)]
+        assert held == [DENY, DENY, DENY]
+        assert guards.cooldown(case, acted + 60_000).answer is ALLOW
+
+    def test_a_denied_run_does_not_prolong_it(self, but: But) -> None:
+        """Only executed actions count: asking again and again leaves the end where it was."""
+        case = but(record__last_acted_at=NOW)
+        ends = {guards.cooldown(case, NOW + ms).retry_at for ms in (1_000, 20_000, 59_999)}
+        assert ends == {NOW + 60_000}
+
+    @pytest.mark.parametrize(
+        ("row", "wait"), [(0, 60_000), (1, 120_000), (2, 240_000), (6, 3_600_000), (99, 3_600_000)]
+    )
+    def test_it_doubles_up_to_an_hour(self, but: But, row: int, wait: int) -> None:
+        """Each run in a row without effect doubles the wait, which stops at an hour."""
+        case = but(record=TrackRecord(id=WHERE, ineffective_in_a_row=row, last_acted_at=NOW))
+        assert guards.cooldown(case, NOW).retry_at == NOW + wait
+
+    def test_a_longer_policy_is_kept(self, but: But) -> None:
+        """A policy's own cooldown beyond the hour is not shortened."""
+        case = but(record__last_acted_at=NOW, policy__cooldown=7_200_000)
+        assert guards.cooldown(case, NOW).retry_at == NOW + 7_200_000

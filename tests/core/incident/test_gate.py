@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The promotion gate, as a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from opx.core.base.time import Ms
+from opx.core.correlate.episode import Episode, Group
+from opx.core.incident import gate, lifecycle
+from opx.core.incident.incident import Promotion, PromotionReason, PromotionVerdict
+from opx.core.ingest.signals import Severity
+
+T: Ms = 1_767_225_600_000
+OPEN, WAIT, ATTACH = PromotionVerdict.OPEN, PromotionVerdict.WAIT, PromotionVerdict.ATTACH
+
+
+def episode(
+    symptoms: int = 0, evidence: int = 0, score: float = 0.0, severity: Severity = Severity.SEV3
+) -> Episode:
+    return Episode(
+        id="e1",
+        group=Group("prod", "orders"),
+        started_at=T,
+        last_at=T,
+        symptoms=symptoms,
+        evidence=evidence,
+        score=score,
+        severity=severity,
+    )
+
+
+@pytest.mark.parametrize(
+    ("symptoms", "evidence", "score", "verdict", "reason"),
+    [
+        (1, 0, 0.0, OPEN, PromotionReason.SYMPTOM),
+        (3, 9, 0.9, OPEN, PromotionReason.SYMPTOM),
+        (0, 2, 0.6, OPEN, PromotionReason.EVIDENCE_SCORE),
+        (0, 2, 0.599999, WAIT, PromotionReason.SCORE_TOO_LOW),
+        (0, 1, 0.58, WAIT, PromotionReason.SCORE_TOO_LOW),
+        (0, 1, 0.9, WAIT, PromotionReason.TOO_FEW_DETECTIONS),
+    ],
+)
+def test_what_opens_an_incident(
+    symptoms: int, evidence: int, score: float, verdict: PromotionVerdict, reason: PromotionReason
+) -> None:
+    """One symptom, or two pieces of evidence that weigh 0.6."""
+    judged = gate.promote(episode(symptoms, evidence, score), None, T + 5)
+
+    assert judged == Promotion(episode="e1", verdict=verdict, reason=reason, score=score, at=T + 5)
+
+
+@pytest.mark.parametrize("severity", list(Severity))
+def test_severity_does_not_decide_whether_people_are_told(severity: Severity) -> None:
+    """A symptom of any severity opens an incident."""
+    assert gate.promote(episode(1, severity=severity), None, T).verdict is OPEN
+
+
+def test_an_episode_with_an_incident_attaches_to_it() -> None:
+    """There is one incident for an episode, ever."""
+    one = episode(1)
+    incident = lifecycle.opened(one, gate.promote(one, None, T), "down", None, T)
+
+    judged = gate.promote(one, incident, T)
+
+    assert (judged.verdict, judged.reason) == (ATTACH, PromotionReason.INCIDENT_EXISTS)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Service documents, strictly, and the catalogue of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from opx.core.base import documents
+from opx.core.base.documents import Document, Node
+from opx.core.base.reads import Probe, ProbeKind
+from opx.core.ingest.services import Health, Service, bind_catalogue, bind_service
+from opx.core.ingest.signals import Identity, Severity
+from opx.errors import DocumentError
+
+
+def node(value: Any) -> Node:
+    if isinstance(value, dict):
+        value = {name: node(item) for name, item in value.items()}
+    elif isinstance(value, list):
+        value = [node(item) for item in value]
+    return Node(value, 7, "services.yaml")
+
+
+def service(name: str, kind: str = "Service", **spec: Any) -> Document:
+    return documents.envelope(
+        node({"apiVersion": "opx/v1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+    )
+
+
+def test_a_whole_service() -> None:
+    """Every field of the document has its place."""
+    document = service(
+        "orders",
+        environment="playground",
+        owner="shop",
+        health={
+            "http": "http://127.0.0.1:9101/health",
+            "interval": "2s",
+            "timeout": "500ms",
+            "failures": 3,
+            "severity": "sev1",
+        },
+        target="http://127.0.0.1:9001#orders",
+        dependsOn=["payments", "store"],
+    )
+
+    assert bind_service(document) == Service(
+        name="orders",
+        environment="playground",
+        owner="shop",
+        health=Health(
+            probe=Probe(kind=ProbeKind.HTTP, address="http://127.0.0.1:9101/health", timeout=500),
+            interval=2_000,
+            failures=3,
+            severity=Severity.SEV1,
+        ),
+        target="http://127.0.0.1:9001#orders",
+        depends_on=("payments", "store"),
+        hash=document.hash,
+    )
+
+
+def test_the_least_service() -> None:
+    """An environment is enough: no health means that nobody asks."""
+    bound = bind_service(service("orders", environment="lab"))
+
+    assert (bound.health, bound.target, bound.depends_on) == (None, "", ())
+
+
+@pytest.mark.parametrize(
+    ("health", "probe"),
+    [
+        (
+            {"tcp": "localhost:5432"},
+            Probe(kind=ProbeKind.TCP, address="localhost:5432", timeout=1_000),
+        ),
+        ({"tcp": "[::1]:80"}, Probe(kind=ProbeKind.TCP, address="[::1]:80", timeout=1_000)),
+        (
+            {"process": "unix:///run/s.sock#web"},
+            Probe(kind=ProbeKind.PROCESS, address="unix:///run/s.sock#web", timeout=1_000),
+        ),
+    ],
+)
+def test_the_other_probes(health: dict[str, str], probe: Probe) -> None:
+    """TCP and process probes are read with the usual interval, failures and severity."""
+    assert bind_service(service("x", environment="lab", health=health)).health == Health(
+        probe=probe, interval=1_000, failures=2, severity=Severity.SEV2
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ({}, "'environment' is missing"),
+        ({"environment": "Lab 1"}, "does not match"),
+        ({"environment": "lab", "helth": {}}, "did you mean 'health'?"),
+        ({"environment": "lab", "health": {}}, "exactly one"),
+        ({"environment": "lab", "health": {"http": "http://a", "tcp": "b:1"}}, "exactly one"),
+        ({"environment": "lab", "health": {"http": "ftp://a"}}, "does not match"),
+        ({"environment": "lab", "health": {"tcp": "a"}}, "does not match"),
+        ({"environment": "lab", "health": {"http": "http://a", "interval": "1ms"}}, "not within"),
+        ({"environment": "lab", "health": {"http": "http://a", "failures": 0}}, "not within"),
+        ({"environment": "lab", "health": {"http": "http://a", "severity": "bad"}}, "sev1"),
+        ({"environment": "lab", "target": "orders"}, "does not match"),
+        ({"environment": "lab", "dependsOn": ["x"]}, "itself"),
+        ({"environment": "lab", "dependsOn": ["a", "a"]}, "twice"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(spec: dict[str, Any], says: str) -> None:
+    """Nothing is guessed and nothing ignored: the error names the file, the line and the fix."""
+    with pytest.raises(DocumentError, match=says) as caught:
+        bind_service(service("x", **spec))
+
+    assert str(caught.value).startswith("services.yaml:7: ")
+
+
+def test_another_kind_is_no_service() -> None:
+    """Only a Service is bound as one."""
+    with pytest.raises(DocumentError, match="a Service is expected, not a Runbook"):
+        bind_service(service("x", kind="Runbook", environment="lab"))
+
+
+def test_the_catalogue_knows_who_depends_on_whom() -> None:
+    """Dependencies and dependants stay within one environment; other kinds are left out."""
+    catalogue = bind_catalogue(
+        [
+            service("orders", environment="lab", dependsOn=["store", "missing", "cache"]),
+            service("web", environment="lab", dependsOn=["orders", "store"]),
+            service("store", environment="lab"),
+            service("cache", environment="lab"),
+            service("batch", environment="prod", dependsOn=["store"]),
+            service("restart", kind="Runbook"),
+        ]
+    )
+    orders = catalogue.of(Identity("lab", "orders"))
+    store = catalogue.of(Identity("lab", "store"))
+
+    assert orders is not None
+    assert store is not None
+    assert [one.name for one in catalogue.dependencies(orders)] == ["store", "cache"]
+    assert [one.name for one in catalogue.dependants(store)] == ["orders", "web"]
+    assert catalogue.of(Identity("prod", "orders")) is None
+
+
+def test_a_service_stands_once_in_an_environment() -> None:
+    """The same name in two environments is two services; twice in one is a mistake."""
+    two = [service("orders", environment="lab"), service("orders", environment="prod")]
+
+    assert len(bind_catalogue(two).services) == 2
+    with pytest.raises(DocumentError, match="already"):
+        bind_catalogue([*two, service("orders", environment="prod", owner="me")])
