@@ -54,14 +54,14 @@ command={python} -S {folder}/program.py {name} {folder}
 autostart={autostart}
 autorestart=false
 startsecs={startsecs}
-startretries=0
+startretries={retries}
 stopwaitsecs=30
 """
 
 
 RUNNING = {"web": True, "stubborn": True, "idle": False, "broken": False}
 """The programs, and whether they run at first. ``stubborn`` ignores SIGTERM; ``broken`` ends
-at once."""
+at once, and supervisord tries it again and again."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,9 @@ class Daemon:
     def pid(self, program: str) -> int:
         return int(self.call("getProcessInfo", program)["pid"])
 
+    def state(self, program: str) -> str:
+        return str(self.call("getProcessInfo", program)["statename"])
+
     def call(self, method: str, *arguments: Any) -> Any:
         with xmlrpc.client.ServerProxy(f"{self.url}/RPC2") as server:
             return getattr(server.supervisor, method)(*arguments)
@@ -101,9 +104,8 @@ class Daemon:
         for name, running in RUNNING.items():
             if running and not self.pid(name):
                 self.call("startProcess", name)
-            elif not running and self.pid(name):
-                self.call("signalProcess", name, "KILL")
-                wait_for(lambda one=name: not self.pid(one))
+            elif not running and self.state(name) not in ("STOPPED", "EXITED", "FATAL"):
+                self.call("stopProcess", name)
 
     def _started(self, program: str) -> list[str]:
         file = self.folder / f"{program}.starts"
@@ -132,6 +134,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
             python=sys.executable,
             autostart=str(running).lower(),
             startsecs=int(name == "broken"),
+            retries=5 * int(name == "broken"),
         )
     config = folder / "supervisord.conf"
     config.write_text(text)

@@ -57,6 +57,17 @@ def test_keys_are_never_overwritten(tmp_path: Path) -> None:
     assert KeyVerifier.load(tmp_path).genuine(b"order", signature)
 
 
+def test_creating_may_be_repeated_after_a_crash_in_the_middle(tmp_path: Path) -> None:
+    """A lone ``verify.key`` is what a crash leaves: it is replaced, so that the two belong."""
+    KeyPair.create(tmp_path)
+    (tmp_path / "sign.key").unlink()
+
+    KeyPair.create(tmp_path)
+
+    signature = KeySigner.load(tmp_path).sign(b"order")
+    assert KeyVerifier.load(tmp_path).genuine(b"order", signature)
+
+
 def test_missing_and_damaged_keys_are_told_apart(tmp_path: Path) -> None:
     """No file is ``NotFound``; a file that is no key, or another kind of key, is ``Damaged``."""
     with pytest.raises(NotFound):

@@ -40,7 +40,7 @@ class SupervisorBench:
         self._program, self._daemon = program, daemon
 
     async def effects(self) -> int:
-        if self.action.name == "process.stop":
+        if self.action.spec.name == "process.stop":
             return int(self._daemon.pid(self._program) == 0)
         return int(self._daemon.starts(self._program))
 

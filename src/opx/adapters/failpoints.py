@@ -2,7 +2,7 @@
 
 """Failpoints: named places where a crash would hurt most, and a way to crash there.
 
-Off unless ``OPX_FAILPOINTS`` names some, as the crash tests do: ``claimed=0.5`` kills the
+Off unless the setting ``failpoints`` names some, as the crash tests do: ``claimed=0.5`` kills the
 process with SIGKILL at half the visits to ``claimed``. In service each costs a look into
 an empty dictionary.
 """
@@ -14,9 +14,6 @@ import random
 import signal
 from dataclasses import dataclass, field
 
-VARIABLE = "OPX_FAILPOINTS"
-
-
 @dataclass(frozen=True, slots=True)
 class Failpoints:
     """``armed``: the chance to die at each name."""
@@ -24,9 +21,9 @@ class Failpoints:
     armed: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def from_environment(cls) -> Failpoints:
-        """``name=chance,name=chance`` from ``OPX_FAILPOINTS``."""
-        pairs = (part.partition("=") for part in os.environ.get(VARIABLE, "").split(",") if part)
+    def parse(cls, text: str) -> Failpoints:
+        """``name=chance,name=chance``; a name alone is certain."""
+        pairs = (part.partition("=") for part in text.split(",") if part)
         return cls({name.strip(): float(chance or 1) for name, _, chance in pairs})
 
     def __call__(self, name: str) -> None:

@@ -85,24 +85,28 @@ class KeyPair:
 
     @classmethod
     def create(cls, folder: Path) -> KeyPair:
-        """Make a new pair in ``folder``, itself made 0700. ``Conflict`` when there is one."""
+        """Make a new pair in ``folder``, itself made 0700. ``Conflict`` when there is one.
+
+        ``sign.key`` is written last: without it there is no pair, and this may be repeated.
+        """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if (folder / SIGN).exists():
+            raise Conflict(f"{folder / SIGN} exists already")
         private = Ed25519PrivateKey.generate()
         public = private.public_key()
         _write(
-            folder / SIGN, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            folder / VERIFY, public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         )
         _write(
-            folder / VERIFY, public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+            folder / SIGN,
+            private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
         )
         return cls(KeySigner(private), KeyVerifier(public))
 
 
 def _write(path: Path, content: bytes) -> None:
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise Conflict(f"{path} exists already") from error
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(content)
         file.flush()

@@ -11,8 +11,6 @@ take authority from a request body.
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from starlette.requests import Request
 
 from opx.core.decide import roles
@@ -72,6 +70,6 @@ def _same_origin(request: Request) -> None:
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     ours = [site == "same-origin"] if site is not None else []
     if origin is not None:
-        ours.append(urlsplit(origin).netloc == request.headers.get("host"))
+        ours.append(origin.partition("://")[2] == request.headers.get("host"))
     if not ours or not all(ours):
         raise NotAllowed("a session's changes must come from opx's own pages")

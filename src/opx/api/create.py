@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
@@ -29,7 +29,9 @@ from opx.api.routes import (
 )
 from opx.api.wire import PROBLEMS, Problem
 
-LOG = structlog.get_logger("opx.api")
+LOG = logging.getLogger("opx.api")
+MOST_BODY = 1 << 20
+"""Bytes of a control request. Ingest routes have their own limit."""
 PREFIX = "/api/v1"
 AREAS = (incidents, automation, documents, telemetry, journal, tokens)
 
@@ -63,7 +65,7 @@ def create(front: Front, ingest_routes: Sequence[BaseRoute] = ()) -> FastAPI:
     app.state.refusals = front.refusals
     app.router.routes.extend(ingest_routes)
     for area in AREAS:
-        app.include_router(area.router, prefix=PREFIX)
+        app.include_router(area.router, prefix=PREFIX, max_body_size=MOST_BODY)
     app.include_router(pages.router)
     app.add_middleware(errors.Boundary, front=front)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

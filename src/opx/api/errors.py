@@ -3,16 +3,15 @@
 """The HTTP boundary: what every request meets first and every answer passes last.
 
 Names that are not ours are refused (a page elsewhere may have made its own name point at
-this machine), bodies are bounded, answers carry the security headers and the mode of
-automation, and an unexpected error becomes a 500 that says
-nothing of the inside.
+this machine), answers carry the security headers and the mode of automation, and an
+unexpected error becomes a 500 that says nothing of the inside.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-import structlog
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -24,10 +23,7 @@ from opx.api import problems
 from opx.api.front import Front
 from opx.errors import OpxError, TooLarge
 
-LOG = structlog.get_logger("opx.api")
-MOST_BODY = 1 << 20
-"""Bytes of a control request. Ingest routes have their own limit."""
-CONTROL = "/api/v1/"
+LOG = logging.getLogger("opx.api")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 HEADERS = {
     "Cache-Control": "no-store",
@@ -68,14 +64,13 @@ class Boundary:
         if refusal is not None:
             await refusal(scope, receive, sending)
             return
-        bounded = _bounded(receive) if scope["path"].startswith(CONTROL) else receive
         try:
-            await self._app(scope, bounded, sending)
-        except Exception as error:
-            LOG.exception("request failed", path=scope["path"], method=scope["method"])
+            await self._app(scope, receive, sending)
+        except Exception:
+            LOG.exception("%s %s failed", scope["method"], scope["path"])
             if begun:
                 raise
-            await problems.of(OpxError(str(error)))(scope, receive, sending)
+            await problems.of(OpxError())(scope, receive, sending)
 
     def _refused(self, headers: Headers) -> Response | None:
         """A 421 for a ``Host`` that is not ours."""
@@ -92,25 +87,9 @@ class Boundary:
         )
 
 
-def _bounded(receive: Receive) -> Receive:
-    """``receive`` that stops at ``MOST_BODY`` bytes."""
-    seen = 0
-
-    async def bounded() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > MOST_BODY:
-            # The framework turns any other exception in a body into its own 400.
-            raise HTTPException(413, f"a request has at most {MOST_BODY} bytes")
-        return message
-
-    return bounded
-
-
 async def on_http_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == 413:
-        return problems.of(TooLarge(str(error.detail)))
+        return problems.of(TooLarge())
     return await problems.on_http_error(request, error)
 
 

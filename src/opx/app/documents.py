@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from opx.adapters.actions.supervisor import actions
+from opx.adapters import actions
 from opx.adapters.wires.documents import parse_yaml
 from opx.core.base.documents import Document
 from opx.core.decide.actions import ActionSpec
@@ -26,7 +26,7 @@ from opx.engine.ports import StoredDocument
 from opx.errors import DocumentError
 
 ONLY_POLICY = "default"
-SPECS: dict[str, ActionSpec] = {action.spec.name: action.spec for action in actions()}
+SPECS: dict[str, ActionSpec] = {name: action.spec for name, action in actions.registry().items()}
 
 Bound = Service | Runbook | Policy | ThresholdRule
 _READERS: dict[str, Callable[[Document], Bound]] = {

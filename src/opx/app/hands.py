@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from opx.adapters.actions.supervisor import actions
+from opx.adapters import actions
 from opx.adapters.failpoints import Failpoints
 from opx.adapters.keys import KeyVerifier
 from opx.adapters.stores.sql import SqlStore
@@ -23,9 +23,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         store=store,
         clock=SystemClock(),
         verifier=KeyVerifier.load(settings.keys),
-        actions={action.spec.name: action for action in actions()},
+        actions=actions.registry(),
         name=f"hands/{os.getpid()}",
-        failpoint=Failpoints.from_environment(),
+        failpoint=Failpoints.parse(settings.failpoints),
     )
     try:
         await hands.run(stop)

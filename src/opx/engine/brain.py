@@ -102,7 +102,7 @@ class Brain:
             try:
                 wait = await once()
                 back_off = 100
-            except Exception as error:  # the worker loop: whatever it is, back off and go on
+            except Exception as error:  # noqa: BLE001 - the worker loop backs off and goes on
                 self.complain(name, error)
                 wait, back_off = back_off, min(back_off * 2, BACK_OFF_MOST)
             if wait:

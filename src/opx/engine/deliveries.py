@@ -55,7 +55,7 @@ async def _deliver(parts: Parts, delivery: Delivery, receiver: Receiver | None) 
 
 
 def after_try(delivery: Delivery, error: OpxError | None, now: Ms) -> Delivery:
-    """The delivery after one more try: delivered, due again (1 s doubling to 5 min), or given up."""
+    """After one more try: delivered, due again (1 s doubling to 5 min), or given up."""
     tries = delivery.tries + 1
     if error is None:
         status, due_at = DeliveryStatus.DELIVERED, None

@@ -217,6 +217,10 @@ class Tail(Protocol):
         """At most ``limit`` commits that follow ``after``, oldest first; [] when none yet."""
         ...
 
+    def series(self) -> Sequence[Series]:
+        """Every series defined so far, by sid: also in commits that are dropped."""
+        ...
+
     def drop(self, through: int) -> None:
         """Segments that end at or before ``through`` are needed no more."""
         ...

@@ -93,9 +93,8 @@ class Town:
         now = self.clock.now()
         running = Mode(id="all", automation=Automation.RUNNING, by="test", reason="", at=now)
         given = [_grant(each, now) for each in grants]
-        await self.store.write(
-            lambda tx: (tx.save(running, *given), tx.set(Saved(id=EPOCH, seq=1)))
-        )
+        await self.store.write(lambda tx: tx.save(running, *given))
+        await self.store.write(lambda tx: tx.set(Saved(id=EPOCH, seq=1)))
         self.start_brain()
 
     def start_brain(self) -> None:
@@ -244,7 +243,7 @@ async def _switch(town: Town, scope: str, to: Automation) -> None:
 async def _command(town: Town, told: Mapping[str, Any]) -> None:
     """``subject`` may be ``incident`` or ``run``: the newest there is."""
     subject = str(told["subject"])
-    newest: dict[str, tuple[type, str]] = {
+    newest: dict[str, tuple[type[Any], str]] = {
         "incident": (Incident, "-opened_at"),
         "run": (Run, "-created_at"),
     }

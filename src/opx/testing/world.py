@@ -13,7 +13,6 @@ import hmac
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 from opx.core.base.reads import Answer, Probe
 from opx.core.decide.actions import ActionSpec, Undo
@@ -58,6 +57,9 @@ class FakeProber:
         )
 
 
+RESTART = ActionSpec(name="process.restart", undo=Undo.NOT_NEEDED)
+
+
 @dataclass(slots=True, kw_only=True)
 class FakeAction:
     """``Action`` whose effect is a count. ``effects``: how often it took effect, by target.
@@ -67,18 +69,13 @@ class FakeAction:
     called with the target after each effect: where a scenario lets the world get well.
     """
 
-    name: str = "process.restart"
-    undo: Literal["rollback", "not_needed", "irreversible"] = "not_needed"
+    spec: ActionSpec = RESTART
     targets: frozenset[str] | None = None
     hidden: set[str] = field(default_factory=set)
     failures: deque[OpxError] = field(default_factory=deque)
     then: Callable[[str], None] = lambda _: None
     effects: Counter[str] = field(default_factory=Counter)
     keys: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-
-    @property
-    def spec(self) -> ActionSpec:
-        return ActionSpec(name=self.name, undo=Undo(self.undo))
 
     async def observe(self, target: str) -> dict[str, str]:
         if target in self.hidden or not self._exists(target):
@@ -99,10 +96,10 @@ class FakeAction:
         self.effects[target] += 1
         self.keys[target].append(key)
         self.then(target)
-        return f"{self.name} {target}: done"
+        return f"{self.spec.name} {target}: done"
 
     def dry_run(self, target: str, inputs: dict[str, str]) -> str:
-        return f"would do {self.name} to {target}"
+        return f"would do {self.spec.name} to {target}"
 
     def _exists(self, target: str) -> bool:
         return self.targets is None or target in self.targets
@@ -134,7 +131,7 @@ class PlainSigner:
         return hmac.digest(self.word.encode(), message, hashlib.sha256).hex()
 
     def genuine(self, message: bytes, signature: str) -> bool:
-        return hmac.compare_digest(self.sign(message), signature)
+        return hmac.compare_digest(self.sign(message).encode(), signature.encode(errors="replace"))
 
 
 PlainVerifier = PlainSigner

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from opx.adapters import actions
+from opx.adapters.actions import supervisor
+from opx.core.decide.actions import Undo
 from opx.engine.ports import EffectKnown
 from opx.errors import BadInput, OpxError, Refused, Unavailable
 
@@ -38,8 +40,11 @@ def test_a_running_program_is_restarted_once(supervisord: Any) -> None:
     assert supervisord.starts("web") == starts + 1
 
 
-def test_a_program_that_was_suspended_comes_back(supervisord: Any) -> None:
+def test_a_program_that_was_suspended_comes_back(
+    supervisord: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process under SIGSTOP cannot end by itself: it is killed and started anew."""
+    monkeypatch.setattr(supervisor, "POLITE", 200)
     old = supervisord.pid("web")
     os.kill(old, signal.SIGSTOP)
 
@@ -48,8 +53,11 @@ def test_a_program_that_was_suspended_comes_back(supervisord: Any) -> None:
     assert supervisord.pid("web") not in (0, old)
 
 
-def test_a_program_that_ignores_sigterm_is_killed(supervisord: Any) -> None:
+def test_a_program_that_ignores_sigterm_is_killed(
+    supervisord: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Long before supervisord's own 30 s are over, a stubborn program is gone."""
+    monkeypatch.setattr(supervisor, "POLITE", 200)
     apply("process.stop", supervisord.target("stubborn"))
 
     assert observe(supervisord.target("stubborn"))["state"] in ("STOPPED", "EXITED")
@@ -70,9 +78,15 @@ def test_a_dead_program_is_restarted_by_starting_it(supervisord: Any) -> None:
 
 
 def test_what_does_not_stay_up_is_an_error(supervisord: Any) -> None:
-    """A program that ends at once was not started."""
+    """A program that ends at once was not started, nor while supervisord tries it again."""
     with pytest.raises(Unavailable, match="could not do it"):
         apply("process.start", supervisord.target("broken"))
+    assert supervisord.state("broken") == "BACKOFF"
+
+    with pytest.raises(Unavailable, match="did not stay up|could not do it"):
+        apply("process.start", supervisord.target("broken"))
+    apply("process.stop", supervisord.target("broken"))
+    assert supervisord.state("broken") == "STOPPED"
 
 
 def test_an_unknown_program_is_refused(supervisord: Any) -> None:
@@ -105,7 +119,7 @@ def test_a_unix_socket_will_do(supervisord: Any) -> None:
 def test_nobody_there_is_unavailable() -> None:
     """Without supervisord nothing can be seen or done."""
     for attempt in (observe, lambda target: apply("process.restart", target)):
-        with pytest.raises(Unavailable, match="does not answer for web at 127.0.0.1:1"):
+        with pytest.raises(Unavailable, match="does not answer for web at 127"):
             attempt("http://127.0.0.1:1#web")
 
 
@@ -167,6 +181,7 @@ def seen(state: str, pid: int) -> dict[str, str]:
         ("process.start", seen("RUNNING", 5), seen("RUNNING", 5), NO),
         ("process.start", seen("STOPPED", 0), seen("FATAL", 0), UNKNOWN),
         ("process.start", seen("RUNNING", 5), seen("RUNNING", 6), UNKNOWN),
+        ("process.start", seen("BACKOFF", 0), seen("RUNNING", 6), UNKNOWN),
         ("process.stop", seen("RUNNING", 5), seen("STOPPED", 0), YES),
         ("process.stop", seen("RUNNING", 5), seen("EXITED", 0), YES),
         ("process.stop", seen("RUNNING", 5), seen("RUNNING", 5), NO),
@@ -187,4 +202,4 @@ def test_every_action_describes_itself() -> None:
     registry = actions.registry()
 
     assert set(registry) == {"process.start", "process.stop", "process.restart"}
-    assert {action.undo for action in registry.values()} == {"not_needed"}
+    assert {action.spec.undo for action in registry.values()} == {Undo.NOT_NEEDED}

@@ -11,6 +11,8 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
+from opx.api import create
+from opx.api.routes import pages
 from opx.core.decide import roles
 from opx.core.decide.roles import Permission, Role
 
@@ -26,21 +28,18 @@ SAFE = {"GET", "HEAD", "OPTIONS"}
 
 def guarded(world: Any) -> Iterator[tuple[str, str, Permission | None]]:
     """Every route: method, a path with its parameters filled in, and what it needs."""
-    for route in _routes(world.application):
-        calls = [one.call for one in route.dependant.dependencies]
-        needs = [call.permission for call in calls if hasattr(call, "permission")]
-        for method in route.methods:
-            path = route.path.replace("{id}", "feed").replace("{run}", "feed")
-            yield method, path, needs[0] if needs else None
-
-
-def _routes(app: Any) -> list[APIRoute]:
-    found: list[APIRoute] = []
-    for route in app.routes:
-        inner = getattr(route, "original_router", None)
-        found += [route] if isinstance(route, APIRoute) else []
-        assert inner is None
-    return found
+    seen = set()
+    areas = [(area.router, create.PREFIX) for area in create.AREAS] + [(pages.router, "")]
+    for router, prefix in areas:
+        for route in router.routes:
+            assert isinstance(route, APIRoute)
+            seen.add(prefix + route.path)
+            calls = [one.call for one in route.dependant.dependencies]
+            needs = [call.permission for call in calls if hasattr(call, "permission")]
+            path = prefix + route.path.replace("{id}", "feed").replace("{run}", "feed")
+            for method in route.methods:
+                yield method, path, needs[0] if needs else None
+    assert seen == set(world.application.openapi()["paths"])
 
 
 def test_no_anonymous_write_exists(client: httpx.Client, world: Any) -> None:

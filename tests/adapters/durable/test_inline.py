@@ -48,7 +48,7 @@ def test_nothing_runs_until_it_is_told_to_and_time_is_the_tests_own() -> None:
 
 
 def test_a_failing_segment_waits_longer_each_time() -> None:
-    """After the n-th failure the next attempt is due 100 ms * 2^(n-1) later; the fifth is the last."""
+    """The n-th failure delays the next attempt by 100 ms * 2^(n-1); the fifth is the last."""
 
     async def main() -> None:
         store, clock = MemoryStore(), ManualClock()

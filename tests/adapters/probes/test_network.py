@@ -109,7 +109,7 @@ def ask_http(behaviour: Behaviour, path: str = "/", timeout: int = 5_000) -> Ans
     ],
 )
 def test_the_status_decides_and_nothing_else(reply: bytes, ok: bool, detail: str) -> None:
-    """200 to 399 is yes; other statuses, no answer and no HTTP are no; redirects are not followed."""
+    """200 to 399 is yes, a redirect included; other statuses, silence and gibberish are no."""
     answer = ask_http(replies(reply))
 
     assert (answer.ok, answer.detail) == (ok, detail)

@@ -131,7 +131,9 @@ def test_nothing_is_unknown() -> None:
 
 def test_the_same_findings_give_the_same_insight_in_any_order() -> None:
     """Its id says what it rests on, so telling it again is harmless; a new finding is news."""
-    three = [finding(stream=name, severity=Severity(n)) for n, name in ((2, "a"), (2, "b"), (3, "c"))]
+    three = [
+        finding(stream=name, severity=Severity(n)) for n, name in ((2, "a"), (2, "b"), (3, "c"))
+    ]
 
     insights = [rules.explain(EPISODE, order, ORDERS, T) for order in permutations(three)]
 

@@ -62,7 +62,9 @@ def test_a_service_without_a_health_probe_is_not_asked() -> None:
     """There is nothing to ask it."""
     service = Service(name="batch", environment="playground")
 
-    assert probes.needs(ProbeState(), Catalogue(services={("playground", "batch"): service}), T) == []
+    assert (
+        probes.needs(ProbeState(), Catalogue(services={("playground", "batch"): service}), T) == []
+    )
 
 
 def test_a_first_no_is_asked_again_early() -> None:

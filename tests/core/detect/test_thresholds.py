@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -126,9 +127,7 @@ def test_below_fires_below() -> None:
     """The same the other way round."""
     low = rule(side=Side.BELOW, stat=Stat.MIN, limit=10.0)
 
-    found = run(
-        ThresholdState(), (0, 0, 9.0), (0, 10_000, 11.0), (0, 20_000, 11.0), rules=(low,)
-    )
+    found = run(ThresholdState(), (0, 0, 9.0), (0, 10_000, 11.0), (0, 20_000, 11.0), rules=(low,))
 
     assert edges(found) == [(FIRING, 10_000), (CLEARED, 20_000)]
 
@@ -174,9 +173,11 @@ def test_only_matching_series_are_watched() -> None:
     everything = rule(labels={})
 
     assert [f.identity.service for f in run(ThresholdState(), *points)] == ["orders"]
-    assert [
-        f.identity.service for f in run(ThresholdState(), *points, rules=(everything,))
-    ] == ["orders", "store", "users"]
+    assert [f.identity.service for f in run(ThresholdState(), *points, rules=(everything,))] == [
+        "orders",
+        "store",
+        "users",
+    ]
 
 
 def test_a_series_nobody_has_named_is_counted_and_tried_again() -> None:
@@ -267,7 +268,7 @@ def test_it_does_not_matter_how_the_stream_is_cut(
     expected = run(whole, *points, rules=RULES)
     bounds = [0, *sorted(min(at, len(points)) for at in cuts), len(points)]
     found = []
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         cut = thresholds.load(json.loads(json.dumps(thresholds.save(cut))))
         found += run(cut, *points[start:end], rules=RULES)
 

@@ -56,12 +56,13 @@ def decision(answer: Answered, run: str = "r1") -> Decision:
     results = (
         GuardResult(guard="mode", answer=Answered.ALLOW, reason=Reason.OK),
         GuardResult(
-            guard="autonomy", answer=answer, reason=Reason.APPROVAL_NEEDED, detail="granted: approve"
+            guard="autonomy",
+            answer=answer,
+            reason=Reason.APPROVAL_NEEDED,
+            detail="granted: approve",
         ),
     )
-    return Decision(
-        id="d1", incident="i1", run=run, answer=answer, results=results, plan="p", at=T
-    )
+    return Decision(id="d1", incident="i1", run=run, answer=answer, results=results, plan="p", at=T)
 
 
 def every_notice(incident: Incident) -> list[Notice]:
@@ -101,7 +102,9 @@ def test_another_run_or_incident_is_another_notice() -> None:
     """Each run that asks, recovers or fails is told of."""
     other = replace(RUN, id="r2")
 
-    assert edges.recovered(INCIDENT, RUN, VERDICT).id != edges.recovered(INCIDENT, other, VERDICT).id
+    assert (
+        edges.recovered(INCIDENT, RUN, VERDICT).id != edges.recovered(INCIDENT, other, VERDICT).id
+    )
     assert edges.opened(INCIDENT, T).id != edges.opened(replace(INCIDENT, id="i2"), T).id
 
 

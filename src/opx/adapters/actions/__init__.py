@@ -15,4 +15,4 @@ from opx.engine.ports import Action
 
 def registry(allowed_hosts: frozenset[str] = frozenset()) -> dict[str, Action]:
     """Every action by name. ``allowed_hosts``: where, besides this machine, they may act."""
-    return {action.name: action for action in supervisor.actions(allowed_hosts)}
+    return {action.spec.name: action for action in supervisor.actions(allowed_hosts)}

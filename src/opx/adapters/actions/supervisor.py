@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import time
 import xmlrpc.client
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from opx.adapters import supervisord
-from opx.adapters.supervisord import Process, Supervisord, Target
+from opx.adapters.clients import supervisord
+from opx.adapters.clients.supervisord import Process, Supervisord, Target
 from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.decide.actions import ActionSpec, Undo
 from opx.engine.ports import Action, EffectKnown
@@ -45,9 +45,7 @@ class _ProcessAction:
     verb: ClassVar[str]
 
     def __init__(self, client: Supervisord) -> None:
-        self.name = f"process.{self.verb}"
-        self.undo: Literal["rollback", "not_needed", "irreversible"] = "not_needed"
-        self.spec = ActionSpec(name=self.name, undo=Undo.NOT_NEEDED)
+        self.spec = ActionSpec(name=f"process.{self.verb}", undo=Undo.NOT_NEEDED)
         self._client = client
 
     async def observe(self, target: str) -> Observation:
@@ -62,17 +60,20 @@ class _ProcessAction:
         return f"would {self.verb} {self._client.target(target)}"
 
     async def _start(self, target: Target) -> Process:
-        """Start it unless it runs, and return once supervisord trusts it."""
+        """Start it unless it runs, and return once supervisord trusts it to stay up."""
         try:
             await self._client.attempt(target, "startProcess", True, within=START_WAIT)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != supervisord.ALREADY_STARTED:
                 raise supervisord.translated(fault, target) from fault
-        return await self._client.look(target)
+        process = await self._client.look(target)
+        if not process.up:
+            raise Unavailable(f"{target} did not stay up: it is {process.state}")
+        return process
 
     async def _stop(self, target: Target) -> None:
         """Stop it if it runs: SIGTERM, and after ``POLITE`` SIGKILL."""
-        if not (await self._client.look(target)).alive:
+        if (await self._client.look(target)).down:
             return
         await self._ask_to_stop(target, "stopProcess", False)
         if await self._gone(target, POLITE):
@@ -90,7 +91,7 @@ class _ProcessAction:
 
     async def _gone(self, target: Target, within: Ms) -> bool:
         deadline = time.monotonic() + within / SECOND
-        while (await self._client.look(target)).alive:
+        while not (await self._client.look(target)).down:
             if time.monotonic() >= deadline:
                 return False
             await asyncio.sleep(LOOK_EVERY / SECOND)
@@ -103,7 +104,7 @@ class Start(_ProcessAction):
     def happened(self, before: Observation, now: Observation) -> EffectKnown:
         if before == now:
             return EffectKnown.NO
-        if not _alive(before) and _up(now):
+        if _down(before) and _up(now):
             return EffectKnown.YES
         return EffectKnown.UNKNOWN
 
@@ -120,7 +121,7 @@ class Stop(_ProcessAction):
     def happened(self, before: Observation, now: Observation) -> EffectKnown:
         if before == now:
             return EffectKnown.NO
-        if _alive(before) and _down(now):
+        if _up(before) and _down(now):
             return EffectKnown.YES
         return EffectKnown.UNKNOWN
 
@@ -138,7 +139,7 @@ class Restart(_ProcessAction):
         """A restart that got no further than its stop has not happened: doing it finishes it."""
         if _up(now):
             return EffectKnown.NO if now["pid"] == before["pid"] else EffectKnown.YES
-        if now["state"] == before["state"] or (_alive(before) and now["state"] == "STOPPED"):
+        if now["state"] == before["state"] or (_up(before) and now["state"] == "STOPPED"):
             return EffectKnown.NO
         return EffectKnown.UNKNOWN
 
@@ -151,13 +152,9 @@ class Restart(_ProcessAction):
         return f"restarted {program}: pid {before.pid} -> {process.pid}"
 
 
-def _alive(seen: Observation) -> bool:
-    return seen["state"] in supervisord.ALIVE and seen["pid"] != "0"
-
-
 def _up(seen: Observation) -> bool:
-    return seen["state"] in ("STARTING", "RUNNING") and seen["pid"] != "0"
+    return seen["state"] in supervisord.UP and seen["pid"] != "0"
 
 
 def _down(seen: Observation) -> bool:
-    return seen["state"] in ("STOPPED", "EXITED", "FATAL")
+    return seen["state"] in supervisord.DOWN

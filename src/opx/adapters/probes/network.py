@@ -11,11 +11,12 @@ than the probe's timeout.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 
-from opx.adapters import http1
-from opx.adapters.supervisord import Supervisord
+from opx.adapters.clients import http1
+from opx.adapters.clients.supervisord import Supervisord
 from opx.core.base.reads import Answer, Probe, ProbeKind
 from opx.core.base.time import SECOND
 from opx.engine.ports import Clock
@@ -85,6 +86,8 @@ def _failed(error: Exception) -> Finding:
         return False, str(error)
     if isinstance(error, ConnectionError):
         return False, "connection broken"
+    if isinstance(error, ssl.SSLError):
+        return False, f"TLS failed: {error.reason or error}"
     if isinstance(error, OpxError):
         return None, str(error)
     return None, f"cannot be asked: {error}"

@@ -42,10 +42,10 @@ class Webhook:
                 status = answer.status_code
         except TimeoutError as error:
             raise Unavailable(f"{self.name} did not answer within {TIMEOUT} ms") from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise Refused(f"{self.name} has no valid URL: {error}") from error
         except httpx.HTTPError as error:
             raise Unavailable(f"{self.name} cannot be reached: {error}") from error
-        except httpx.InvalidURL as error:
-            raise Refused(f"{self.name} has no valid URL: {error}") from error
         if status == 429 or status >= 500:
             raise Unavailable(f"{self.name} answered {status}")
         if not 200 <= status < 300:

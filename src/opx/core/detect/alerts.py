@@ -41,30 +41,32 @@ class AlertState:
 def step(state: AlertState, alerts: Sequence[Alert], now: Ms) -> list[Finding]:
     """The edges in these alerts, in their order, then what has expired by ``now``.
 
-    An alert told again after its own expiry has ended and begun anew, whether or not a
+    What has expired by the time an alert was received comes before it, whether or not a
     tick came in between: how the log was cut into chunks changes nothing.
     """
     edges: list[Finding] = []
     for alert in alerts:
+        _expire(state, alert.received_at, edges)
         _take(state, alert, edges)
-    for finding, expires_at in state.open.expired(now):
-        edges.append(_ended(state, finding, ClearReason.EXPIRED, expires_at))
+    _expire(state, now, edges)
     _forget(state, now)
     return edges
 
 
 def refreshed(state: AlertState) -> list[Finding]:
-    """Open findings whose expiry or beginning moved since this was last asked: to be kept."""
+    """Open findings whose expiry or beginning moved since this was last asked: to be kept,
+    over what ``step`` gave out of them in the same commit."""
     return state.open.refreshed()
+
+
+def _expire(state: AlertState, now: Ms, edges: list[Finding]) -> None:
+    for finding, expired_at in state.open.expired(now):
+        edges.append(_ended(state, finding, ClearReason.EXPIRED, expired_at))
 
 
 def _take(state: AlertState, alert: Alert, edges: list[Finding]) -> None:
     stream = alert.fingerprint
     firing = state.open.get(stream)
-    if firing is not None and state.open.expires(stream) <= alert.received_at:
-        expired_at = state.open.expires(stream)
-        edges.append(_ended(state, state.open.end(stream), ClearReason.EXPIRED, expired_at))
-        firing = None
     if alert.ends_at <= alert.received_at:
         if firing is None:
             state.idle_resolves += 1

@@ -43,19 +43,21 @@ class EventState:
 
 
 def step(state: EventState, events: Sequence[Event], now: Ms) -> list[Finding]:
-    """The findings that begin with these events, then those that have expired by ``now``."""
+    """The findings that begin with these events, and those that have expired by then or by
+    ``now``."""
     edges: list[Finding] = []
     for event in events:
         if event.severity is not None:
+            _expire(state, event.received_at, edges)
             _take(state, event, event.severity, edges)
-    for finding, expires_at in state.open.expired(now):
-        edges.append(finding.clear(ClearReason.EXPIRED, expires_at, finding.evidence))
+    _expire(state, now, edges)
     _forget(state, now)
     return edges
 
 
 def refreshed(state: EventState) -> list[Finding]:
-    """Open findings whose expiry moved since this was last asked: to be kept."""
+    """Open findings whose expiry moved since this was last asked: to be kept, over what
+    ``step`` gave out of them in the same commit."""
     return state.open.refreshed()
 
 
@@ -67,6 +69,11 @@ def stream_of(event: Event, severity: Severity) -> str:
     return "/".join((identity.environment, identity.service, thing, event.type, level))
 
 
+def _expire(state: EventState, now: Ms, edges: list[Finding]) -> None:
+    for finding, expired_at in state.open.expired(now):
+        edges.append(finding.clear(ClearReason.EXPIRED, expired_at, finding.evidence))
+
+
 def _take(state: EventState, event: Event, severity: Severity, edges: list[Finding]) -> None:
     name = (event.source, event.id)
     if name in state.told:
@@ -75,13 +82,7 @@ def _take(state: EventState, event: Event, severity: Severity, edges: list[Findi
     state.told[name] = event.received_at
     stream = stream_of(event, severity)
     expires_at = event.received_at + EXPIRES_AFTER
-    firing = state.open.get(stream)
-    if firing is not None and state.open.expires(stream) <= event.received_at:
-        expired_at = state.open.expires(stream)
-        state.open.end(stream)
-        edges.append(firing.clear(ClearReason.EXPIRED, expired_at, firing.evidence))
-        firing = None
-    if firing is not None:
+    if state.open.get(stream) is not None:
         state.open.extend(stream, expires_at)
         return
     finding = _fired(event, severity, stream, expires_at)

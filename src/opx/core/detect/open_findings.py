@@ -42,9 +42,6 @@ class OpenFindings:
         """The open finding of a stream, its ``expires_at`` as it was last given out."""
         return self._findings.get(stream)
 
-    def expires(self, stream: str) -> Ms:
-        return self._expires[stream]
-
     def begin(self, finding: Finding) -> None:
         expires_at = finding.expires_at or finding.at
         self._findings[finding.stream] = finding

@@ -17,7 +17,7 @@ from opx.core.base import ids
 from opx.core.base.time import Ms
 from opx.core.correlate import stage as correlate
 from opx.core.correlate.episode import Episode
-from opx.core.decide import gate, proposals
+from opx.core.decide import gate, guards, proposals
 from opx.core.decide.case import Approval, Case, Lease
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
 from opx.core.decide.runbooks import Proposal
@@ -117,15 +117,19 @@ class Respond:
             tx.append(journal.entry(now, incident.id, "run.decided", ACTOR, decision=decision))
             self._parts.tell(tx, edges.asks(incident, decision, None, now))
 
-    async def decide(self, run: Run) -> None:
-        """Gather the case, ask the guards and write what follows, as one commit."""
+    async def decide(self, run: Run, undo: bool = False) -> None:
+        """Gather the case, ask the guards and write what follows, as one commit.
+
+        ``undo``: only those guards are asked that may stop the taking back of a step.
+        """
         parts = self._parts
         case = await parts.store.read(
             lambda tx: cases.gather(tx, run, parts.knowledge, parts.protected)
         )
         case = replace(case, answers=await parts.ask(gate.needs(case)))
         now = parts.clock.now()
-        decision = gate.decide(case, now, parts.new_id(now))
+        asked = guards.UNDO_GUARDS if undo else guards.GUARDS
+        decision = gate.decide(case, now, parts.new_id(now), asked)
         await parts.store.write(lambda tx: self._decided(tx, run, case, decision))
 
     def _decided(self, tx: WriteTx, run: Run, case: Case, decision: Decision) -> None:

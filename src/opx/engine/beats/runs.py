@@ -100,7 +100,7 @@ class Runs:
         now = parts.clock.now()
         move = steps.next_move(run, runbook, orders, now, parts.epoch)
         if isinstance(move, steps.GiveOrder):
-            await self._respond.decide(run)
+            await self._respond.decide(run, move.undo)
         elif isinstance(move, steps.Await):
             await parts.store.changed(within=max(1, min(move.until - now, SECOND)))
         elif isinstance(move, steps.Verify):

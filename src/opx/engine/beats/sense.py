@@ -135,6 +135,7 @@ class Sense:
             probes=probes.ProbeState.load(findings),
             thresholds=thresholds.load(detectors.state if detectors else {}),
             groups=correlate.SenseState.load(episodes, findings),
+            series={one.sid: one for one in self._tail.series()},
         )
         self._replay(memory)
         return memory

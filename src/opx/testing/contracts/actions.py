@@ -23,12 +23,11 @@ class Bench(Protocol):
 
 
 async def it_says_what_it_is(bench: Bench) -> None:
-    """An action has a dotted name and says how it is undone."""
-    kind, _, verb = bench.action.name.partition(".")
+    """An action has a dotted name, by which runbooks use it."""
+    kind, _, verb = bench.action.spec.name.partition(".")
 
-    assert kind, bench.action.name
-    assert verb, bench.action.name
-    assert bench.action.undo in ("rollback", "not_needed", "irreversible")
+    assert kind, bench.action.spec
+    assert verb, bench.action.spec
 
 
 async def looking_changes_nothing(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -57,10 +57,12 @@ class WalAppender:
         clock: Clock,
         floor: int = 0,
         segment_bytes: int = segments.SEGMENT_BYTES,
+        failpoint: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._writer = segments.Writer(folder, floor, segment_bytes)
         self.torn = self._writer.torn
         self._clock = clock
+        self._failpoint = failpoint
         self._known = np.zeros(1024, dtype=np.bool_)
         self._know(self._writer.series_log.series)
         self._queue: SimpleQueue[_Request | None] = SimpleQueue()
@@ -143,6 +145,7 @@ class WalAppender:
             self._forget(fresh)
             self._answer(good, Unavailable(f"the log cannot be written: {error}"))
         else:
+            self._failpoint("appended")
             self._answer(good, seq)
 
     def _defines(self, request: _Request, fresh: dict[int, Series]) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import re
 import ssl
 from dataclasses import dataclass
@@ -93,8 +94,14 @@ async def _connect(
     return await asyncio.open_connection(
         parts.hostname,
         parts.port or (443 if secure else 80),
-        ssl=ssl.create_default_context() if secure else None,
+        ssl=_tls() if secure else None,
     )
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Made once: reading the system's certificates takes a while."""
+    return ssl.create_default_context()
 
 
 def _head(method: str, parts: SplitResult, length: int, content_type: str) -> bytes:

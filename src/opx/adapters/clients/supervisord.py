@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from xml.parsers.expat import ExpatError
 
-from opx.adapters import http1
+from opx.adapters.clients import http1
 from opx.core.base.time import SECOND, Ms
 from opx.errors import BadInput, OpxError, Refused, Unavailable
 
@@ -29,7 +29,9 @@ PROGRAM = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?")
 BAD_NAME = 10
 ALREADY_STARTED = 60
 NOT_RUNNING = 70
-ALIVE = frozenset({"STARTING", "RUNNING", "STOPPING"})
+UP = frozenset({"STARTING", "RUNNING"})
+DOWN = frozenset({"STOPPED", "EXITED", "FATAL"})
+"""The other states (STOPPING, BACKOFF, UNKNOWN) are neither: something is still going on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,12 @@ class Process:
     start: int
 
     @property
-    def alive(self) -> bool:
-        return self.state in ALIVE and self.pid != 0
+    def up(self) -> bool:
+        return self.state in UP and self.pid != 0
+
+    @property
+    def down(self) -> bool:
+        return self.state in DOWN
 
 
 class Supervisord:

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+
+
+"""The ``front`` process: HTTP in and out, and the write-ahead log's only appender."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+
+from opx.adapters import locks
+from opx.adapters.anchors import AnchorFile
+from opx.adapters.failpoints import Failpoints
+from opx.adapters.link import BrainClient
+from opx.adapters.stores.sql import SqlStore
+from opx.adapters.stores.wal.appender import WalAppender
+from opx.adapters.system import SystemClock
+from opx.adapters.wires import alerts, events, metrics
+from opx.api import ingest
+from opx.api.create import create
+from opx.api.front import Front
+from opx.api.serve import serve
+from opx.app import documents
+from opx.app.exposition import Exposition
+from opx.core.base.time import SECOND
+from opx.core.ingest.services import Catalogue
+from opx.core.ingest.signals import Tick
+from opx.engine.access import Access
+from opx.engine.intake import Intake
+from opx.engine.ports import Appender, Batch, Clock, Saved, Store
+from opx.errors import Unavailable
+from opx.settings import Settings
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until ``stop``."""
+    clock, store = SystemClock(), SqlStore(settings.database_url)
+    appender = await _appender(settings, clock, store)
+    intake = _intake(appender, clock)
+    front = Front(
+        store=store,
+        clock=clock,
+        access=Access(store, clock),
+        brain=BrainClient(settings.socket),
+        check=documents.check,
+        bind=documents.bind,
+        anchors=AnchorFile(settings.anchors).read,
+        exposition=Exposition(intake),
+        hands_alive=partial(locks.held, settings.data / "hands.lock"),
+        allowed_hosts=settings.allowed_hosts,
+    )
+    ticking = asyncio.create_task(_tick(appender, clock))
+    try:
+        await serve(create(front, ingest.routes(intake)), front, settings, stop)
+    finally:
+        ticking.cancel()
+        await appender.close()
+        await store.close()
+
+
+async def _appender(settings: Settings, clock: Clock, store: Store) -> WalAppender:
+    """The log goes on after everything that was ever taken from it."""
+    positions = await store.read(lambda tx: [tx.get(Saved, "sense"), tx.get(Saved, "detectors")])
+    floor = max((position.seq for position in positions if position), default=0)
+    return WalAppender(
+        settings.wal, clock, floor=floor, failpoint=Failpoints.parse(settings.failpoints)
+    )
+
+
+def _intake(appender: WalAppender, clock: Clock) -> Intake:
+    index, catalogue = metrics.SeriesIndex(appender.series()), Catalogue()
+    return Intake(
+        appender=appender,
+        clock=clock,
+        catalogue=lambda: catalogue,
+        index=index,
+        wires={
+            "metrics": metrics.parser(index),
+            "events": events.parse,
+            "alerts": alerts.parse,
+        },
+    )
+
+
+async def _tick(appender: Appender, clock: Clock) -> None:
+    """Write the time into the log every second; a full disk only makes it wait."""
+    while True:
+        with contextlib.suppress(Unavailable):
+            await appender.append(Batch(items=(Tick(clock.now()),)))
+        await clock.sleep(SECOND - clock.now() % SECOND)

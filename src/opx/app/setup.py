@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+
+
+"""Making a data folder ready, at every start of ``opx up``; what is there stays.
+
+Schema, keys, the first documents and modes, the administrator's token. A fresh install
+runs its jobs and suggests repairs; nothing here grants anybody anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from opx import packs
+from opx.adapters.keys import VERIFY, KeyPair
+from opx.adapters.stores import migrate, sqlite
+from opx.adapters.stores.sql import SqlStore
+from opx.adapters.system import SystemClock
+from opx.app import documents
+from opx.core.base.time import Ms
+from opx.core.decide.case import Automation, Mode
+from opx.core.decide.scopes import ALL
+from opx.engine import journal
+from opx.engine.access import FIRST_ROLES, Access, new_secret
+from opx.engine.hands import EPOCH
+from opx.engine.people import Checked
+from opx.engine.ports import Clock, Saved, Store, StoredDocument, WriteTx
+from opx.settings import Settings
+
+ACTOR = "opx"
+
+
+def prepare(settings: Settings) -> str:
+    """Make it ready; return a one-time login code for an administrator."""
+    current, newest = sqlite.schema_state(settings.database_url)
+    if current != newest:
+        migrate.migrate(settings.database_url)
+    if not (settings.keys / VERIFY).exists():
+        KeyPair.create(settings.keys)
+    return asyncio.run(_prepare(settings))
+
+
+async def _prepare(settings: Settings) -> str:
+    clock, store = SystemClock(), SqlStore(settings.database_url)
+    try:
+        await _first(store, clock)
+        access = Access(store, clock)
+        await access.ensure_admin(_admin_secret(settings, clock))
+        return await access.login_link("admin", frozenset(FIRST_ROLES))
+    finally:
+        await store.close()
+
+
+async def _first(store: Store, clock: Clock) -> None:
+    """The modes, the epoch and the shipped documents of a new data folder."""
+    shipped = [
+        checked
+        for name, text in packs.texts().items()
+        for checked in documents.check(text, name, [])
+    ]
+
+    def write(tx: WriteTx) -> None:
+        if tx.get(Mode, ALL) is not None:
+            return
+        now = clock.now()
+        tx.save(Mode(id=ALL, automation=Automation.RUNNING, by=ACTOR, reason="first start", at=now))
+        tx.set(Saved(id=EPOCH, seq=1), *(_stored(checked, now) for checked in shipped))
+        tx.append(journal.entry(now, "automation", "automation.resumed", ACTOR, scope=ALL))
+
+    await store.write(write)
+
+
+def _stored(checked: Checked, now: Ms) -> StoredDocument:
+    document = checked.document
+    return StoredDocument(
+        id=f"{document.kind}/{document.name}",
+        kind=document.kind,
+        name=document.name,
+        hash=document.hash,
+        text=checked.text,
+        source=document.source,
+        applied_by=ACTOR,
+        applied_at=now,
+    )
+
+
+def _admin_secret(settings: Settings, clock: Clock) -> str:
+    """The secret in ``admin.token``; made at the first start, for its owner only."""
+    path = settings.admin_token
+    if not path.exists():
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(new_secret(clock))
+    return path.read_text().strip()

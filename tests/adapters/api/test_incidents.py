@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Incidents over HTTP: pages, one whole, why, acknowledging and outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from opx.core.analyse.insight import Cause, Insight, InsightSource, InsightType
+from opx.core.correlate.episode import Group
+from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
+from opx.core.decide.roles import Role
+from opx.core.incident.incident import Status
+from opx.engine import journal
+
+NOW = 1_767_225_600_000
+
+
+def walk(client: httpx.Client, world: Any, limit: int, **params: Any) -> list[str]:
+    """The ids of all pages, in order."""
+    ids: list[str] = []
+    cursor = ""
+    while True:
+        page = client.get(
+            "/api/v1/incidents",
+            headers=world.auth(Role.VIEWER),
+            params={"limit": limit, "cursor": cursor, **params},
+        ).json()
+        assert len(page["items"]) <= limit
+        ids += [row["id"] for row in page["items"]]
+        if page["next"] is None:
+            return ids
+        cursor = page["next"]
+
+
+def test_a_list_is_newest_first_and_speaks_wire_time(
+    client: httpx.Client, world: Any, made: Any
+) -> None:
+    """Newest first; every instant is RFC 3339 with milliseconds."""
+    world.put(made.incident("old", NOW), made.incident("new", NOW + 1_500))
+
+    answer = client.get("/api/v1/incidents", headers=world.auth(Role.VIEWER))
+
+    rows = answer.json()["items"]
+    assert [row["id"] for row in rows] == ["new", "old"]
+    assert rows[0]["opened_at"] == "2026-01-01T00:00:01.500Z"
+    assert rows[0]["mitigated_at"] is None
+    assert rows[0]["severity"] == 2
+    assert rows[0]["group"] == {"environment": "shop", "service": "orders"}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 50])
+def test_pages_neither_repeat_nor_hide(
+    client: httpx.Client, world: Any, made: Any, limit: int
+) -> None:
+    """Whatever the page size, and with many opened in one instant, each comes exactly once."""
+    at = {"a": 5, "b": 5, "c": 5, "d": 9, "e": 1, "f": 5, "g": 9}
+    world.put(*(made.incident(id, NOW + second * 1_000) for id, second in at.items()))
+
+    assert walk(client, world, limit) == ["d", "g", "a", "b", "c", "f", "e"]
+
+
+def test_what_opens_meanwhile_does_not_shift_the_next_page(
+    client: httpx.Client, world: Any, made: Any
+) -> None:
+    """A cursor points at a row, not at a position."""
+    world.put(*(made.incident(id, NOW + n) for n, id in enumerate("abc")))
+    first = client.get("/api/v1/incidents", headers=world.auth(), params={"limit": 2}).json()
+    world.put(made.incident("z", NOW + 60_000))
+
+    second = client.get(
+        "/api/v1/incidents", headers=world.auth(), params={"cursor": first["next"]}
+    ).json()
+
+    assert [row["id"] for row in first["items"]] == ["c", "b"]
+    assert [row["id"] for row in second["items"]] == ["a"]
+
+
+def test_a_list_can_be_narrowed(client: httpx.Client, world: Any, made: Any) -> None:
+    """By status, several at once, and by service; the pages keep to it."""
+    other = Group("shop", "payments")
+    world.put(
+        made.incident("a"),
+        made.incident("b", status=Status.RESOLVED),
+        made.incident("c", status=Status.CLOSED),
+        made.incident("d", group=other),
+    )
+
+    assert walk(client, world, 1, status=["open", "closed"]) == ["a", "c", "d"]
+    assert walk(client, world, 1, service="payments") == ["d"]
+    wrong = client.get("/api/v1/incidents", headers=world.auth(), params={"status": "opened"})
+    assert wrong.status_code == 422
+    assert wrong.json()["errors"][0]["field"] == "query.status.0"
+
+
+@pytest.mark.parametrize("cursor", ["x", "bnVsbA==", "WzEsMl0=", "WyJhIiwgImIiXQ==", "é"])
+def test_a_made_up_cursor_is_refused(client: httpx.Client, world: Any, cursor: str) -> None:
+    """A cursor that opx did not give out is the caller's mistake, not a crash."""
+    answer = client.get("/api/v1/incidents", headers=world.auth(), params={"cursor": cursor})
+
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "bad_input"
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_one_incident_has_all_that_belongs_to_it(
+    client: httpx.Client, world: Any, made: Any
+) -> None:
+    """Insight, runs with orders, approvals, outcomes, and the journal about it as timeline."""
+    insight = Insight(
+        id="i" * 8,
+        episode="e",
+        type=InsightType.PROCESS_DOWN,
+        risk=90,
+        causes=(Cause(subject="orders", statement="its process is gone"),),
+        advice="start it",
+        source=InsightSource.RULES,
+        at=NOW,
+    )
+    run = made.run("run-1", "incident-1")
+    world.put(made.incident("incident-1", insight=insight.id, runs=1), insight, run)
+    world.put(made.approval(run))
+    world.write_down(
+        journal.entry(NOW, "incident-1", "incident.opened", "brain", title="down"),
+        journal.entry(NOW, "incident-2", "incident.opened", "brain", title="other"),
+        journal.entry(NOW + 5, "incident-1", "run.proposed", "brain", run="run-1"),
+    )
+
+    found = client.get("/api/v1/incidents/incident-1", headers=world.auth(Role.VIEWER)).json()
+
+    assert found["insight"]["causes"][0]["statement"] == "its process is gone"
+    assert found["runs"][0]["proposal"]["runbook"] == "restart"
+    assert found["approvals"][0]["expires_at"] == "2026-01-01T00:15:00.000Z"
+    assert [row["kind"] for row in found["timeline"]] == ["incident.opened", "run.proposed"]
+    assert [row["seq"] for row in found["timeline"]] == [1, 3]
+    runs = client.get("/api/v1/runs", headers=world.auth(), params={"incident": "incident-1"})
+    assert runs.json()["items"] == found["runs"]
+
+
+def test_an_id_may_be_short_while_it_is_clear(client: httpx.Client, world: Any, made: Any) -> None:
+    """Four characters and more stand for the one id that begins so; two are too many."""
+    world.put(made.incident("abcd1111"), made.incident("abcd2222"), made.incident("abce0000"))
+
+    def status(id: str) -> tuple[int, str]:
+        answer = client.get(f"/api/v1/incidents/{id}", headers=world.auth())
+        return answer.status_code, answer.json().get("id", answer.json().get("code"))
+
+    assert status("abce") == (200, "abce0000")
+    assert status("abcd1") == (200, "abcd1111")
+    assert status("abcd") == (400, "bad_input")
+    assert status("abc") == (404, "not_found")
+    assert status("beef") == (404, "not_found")
+
+
+def test_why_says_each_guard_and_what_would_change_it(
+    client: httpx.Client, world: Any, made: Any
+) -> None:
+    """Every guard's answer and reason, by name, and sentences for people."""
+    halted = GuardResult(
+        guard="mode", answer=Answered.DENY, reason=Reason.HALTED, detail="all", retry_at=NOW
+    )
+    fine = GuardResult(guard="target", answer=Answered.ALLOW, reason=Reason.OK)
+    world.put(
+        made.incident("incident-1"),
+        Decision(
+            id="d",
+            incident="incident-1",
+            run="r",
+            answer=Answered.DENY,
+            results=(halted, fine),
+            plan="p",
+            at=NOW,
+        ),
+    )
+
+    (told,) = client.get("/api/v1/incidents/incident-1/why", headers=world.auth()).json()["items"]
+
+    assert told["answer"] == "deny"
+    assert told["reasons"] == ["halted"]
+    assert [(one["guard"], one["answer"]) for one in told["results"]] == [
+        ("mode", "deny"),
+        ("target", "allow"),
+    ]
+    assert told["results"][0]["retry_at"] == "2026-01-01T00:00:00.000Z"
+    assert any("resuming" in sentence for sentence in told["sentences"])
+
+
+def test_acknowledging_is_brains_to_do(
+    client: httpx.Client, world: Any, made: Any, brain: Callable[..., Any]
+) -> None:
+    """A command is written under the asker's own name, and answered once brain has done it."""
+    world.put(made.incident("incident-1"))
+    seen = brain()
+
+    answer = client.post(
+        "/api/v1/incidents/incident-1/acknowledge", headers=world.auth(Role.ON_CALL), json={}
+    )
+
+    assert answer.status_code == 200
+    assert answer.json()["subject"] == "incident-1"
+    assert [(one.kind, one.subject, one.actor) for one in seen] == [
+        ("acknowledge", "incident-1", "on_call")
+    ]
+
+
+def test_what_brain_refused_is_said_as_brain_said_it(
+    client: httpx.Client, world: Any, made: Any, brain: Callable[..., Any]
+) -> None:
+    """Brain's ``code: text`` becomes the same error over HTTP."""
+    world.put(made.incident("incident-1"))
+    brain("refused: it is closed")
+
+    answer = client.post("/api/v1/incidents/incident-1/acknowledge", headers=world.auth(), json={})
+
+    assert answer.status_code == 409
+    assert (answer.json()["code"], answer.json()["detail"]) == ("refused", "it is closed")
+
+
+def test_outcomes_are_added_never_replaced(client: httpx.Client, world: Any, made: Any) -> None:
+    """Two outcomes of one incident both stay, and both are in the journal."""
+    world.put(made.incident("incident-1"))
+    path = "/api/v1/incidents/incident-1/outcome"
+
+    for kind in ("false_positive", "true_positive"):
+        body = {"kind": kind, "cause": "disk", "fixed_by": "restart", "note": "n"}
+        assert client.post(path, headers=world.auth(), json=body).status_code == 201
+        world.call(world.clock.advance(1_000))
+
+    found = client.get("/api/v1/incidents/incident-1", headers=world.auth()).json()
+    assert [one["kind"] for one in found["outcomes"]] == ["false_positive", "true_positive"]
+    assert found["outcomes"][0]["by"] == "admin"
+    assert [row["kind"] for row in found["timeline"]] == ["outcome.recorded", "outcome.recorded"]
+    unknown = client.post(path, headers=world.auth(), json={"kind": "maybe"})
+    assert unknown.status_code == 422
