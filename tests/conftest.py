@@ -133,7 +133,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
             folder=folder,
             python=sys.executable,
             autostart=str(running).lower(),
-            startsecs=int(name == "broken"),
+            startsecs=60 * int(name == "broken"),
             retries=5 * int(name == "broken"),
         )
     config = folder / "supervisord.conf"

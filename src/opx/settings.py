@@ -27,7 +27,8 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 class Settings:
     """``data``: the data folder. ``port`` 0: any free one. ``allowed_hosts``: names that may
     stand in ``Host`` besides the loopback ones; ``*`` is any. ``webhook_url`` empty: none.
-    ``behind_proxy``: a proxy that ends TLS stands in front, so another bind is allowed. ``failpoints``: where crash tests die."""
+    ``behind_proxy``: a proxy that ends TLS stands in front, so another bind is allowed.
+    ``failpoints``: where crash tests die."""
 
     data: Path
     host: str = "127.0.0.1"

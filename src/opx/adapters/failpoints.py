@@ -14,6 +14,7 @@ import random
 import signal
 from dataclasses import dataclass, field
 
+
 @dataclass(frozen=True, slots=True)
 class Failpoints:
     """``armed``: the chance to die at each name."""

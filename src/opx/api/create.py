@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute
 
 from opx import __version__
 from opx.api import errors
+from opx.api.errors import MOST_BODY, PREFIX
 from opx.api.front import Front
 from opx.api.routes import (
     automation,
@@ -30,9 +31,6 @@ from opx.api.routes import (
 from opx.api.wire import PROBLEMS, Problem
 
 LOG = logging.getLogger("opx.api")
-MOST_BODY = 1 << 20
-"""Bytes of a control request. Ingest routes have their own limit."""
-PREFIX = "/api/v1"
 AREAS = (incidents, automation, documents, telemetry, journal, tokens)
 
 

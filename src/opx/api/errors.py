@@ -24,6 +24,9 @@ from opx.api.front import Front
 from opx.errors import OpxError, TooLarge
 
 LOG = logging.getLogger("opx.api")
+PREFIX = "/api/v1"
+MOST_BODY = 1 << 20
+"""Bytes of a control request. Ingest routes have their own limit."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 HEADERS = {
     "Cache-Control": "no-store",
@@ -60,7 +63,7 @@ class Boundary:
                     headers.setdefault(name, value)
             await send(message)
 
-        refusal = self._refused(Headers(scope=scope))
+        refusal = self._refused(scope["path"], Headers(scope=scope))
         if refusal is not None:
             await refusal(scope, receive, sending)
             return
@@ -72,8 +75,11 @@ class Boundary:
                 raise
             await problems.of(OpxError())(scope, receive, sending)
 
-    def _refused(self, headers: Headers) -> Response | None:
-        """A 421 for a ``Host`` that is not ours."""
+    def _refused(self, path: str, headers: Headers) -> Response | None:
+        """A 421 for a ``Host`` that is not ours, a 413 for what says that it is too long."""
+        length = headers.get("content-length", "")
+        if path.startswith(PREFIX) and len(length) < 19 and int(length or 0) > MOST_BODY:
+            return problems.of(TooLarge())
         host = headers.get("host", "").lower()
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         allowed = self._front.allowed_hosts

@@ -18,8 +18,9 @@ from opx.core.act.run import ENDED, Run
 from opx.core.base.time import SECOND, Ms
 from opx.core.decide.case import Automation, Mode
 from opx.core.incident.incident import Incident, Status
-from opx.engine import commands, deliveries
+from opx.engine import commands
 from opx.engine.beats import case as cases
+from opx.engine.beats import deliveries
 from opx.engine.beats.parts import RESPOND, RUN, Parts
 from opx.engine.beats.respond import Respond
 from opx.engine.beats.runs import Runs

@@ -83,7 +83,7 @@ def test_what_does_not_stay_up_is_an_error(supervisord: Any) -> None:
         apply("process.start", supervisord.target("broken"))
     assert supervisord.state("broken") == "BACKOFF"
 
-    with pytest.raises(Unavailable, match="did not stay up|could not do it"):
+    with pytest.raises(Unavailable, match=r"did not stay up|could not do it"):
         apply("process.start", supervisord.target("broken"))
     apply("process.stop", supervisord.target("broken"))
     assert supervisord.state("broken") == "STOPPED"
@@ -107,6 +107,9 @@ def test_a_wrong_login_is_refused_and_never_shown(supervisord: Any) -> None:
     line = actions.registry()["process.restart"].dry_run(target, {})
     assert line == f"would restart web at 127.0.0.1:{supervisord.port}"
     assert "wrong-word" not in str(refused.value)
+    with pytest.raises(BadInput) as bad:
+        apply("process.restart", target.partition("#")[0])
+    assert "wrong-word" not in str(bad.value)
 
 
 def test_a_unix_socket_will_do(supervisord: Any) -> None:

@@ -9,15 +9,15 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
-from opx.api.serve import Server
 from opx.engine.ports import Command
-from opx.settings import Settings
 
 WORLD = "opx_tests_api_world"
 
@@ -45,19 +45,39 @@ def world(made: Any) -> Any:
     return made.World()
 
 
-@pytest.fixture
-def served(world: Any, tmp_path: Path) -> Iterator[str]:
-    """The application on a free loopback port, by a real uvicorn; its address."""
-    settings = Settings(data=tmp_path, port=0)
+class Switch:
+    """An ASGI application that is whichever application the test at hand has made."""
+
+    def __init__(self) -> None:
+        self.app: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+@dataclass
+class Host:
+    """A real uvicorn on a loopback port, one for all tests, because starting one is slow."""
+
+    switch: Switch
+    loop: asyncio.AbstractEventLoop
+    url: str
+
+
+@pytest.fixture(scope="session")
+def host() -> Iterator[Host]:
+    switch = Switch()
     ready = threading.Event()
-    servers: list[Server] = []
+    made: list[Any] = []
 
     async def main() -> None:
-        world.loop = asyncio.get_running_loop()
-        await world.store.write(world.furnish)
-        servers.append(Server(world.app(), world.front, settings))
-        serving = asyncio.create_task(servers[0].serve())
-        while not servers[0].url and not serving.done():
+        config = uvicorn.Config(
+            switch, port=0, lifespan="off", log_config=None, server_header=False, ws="none"
+        )
+        server = uvicorn.Server(config)
+        made.extend((server, asyncio.get_running_loop()))
+        serving = asyncio.create_task(server.serve())
+        while not server.started and not serving.done():
             await asyncio.sleep(0.005)
         ready.set()
         await serving
@@ -65,10 +85,24 @@ def served(world: Any, tmp_path: Path) -> Iterator[str]:
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
     assert ready.wait(20)
-    yield servers[0].url
-    world.loop.call_soon_threadsafe(servers[0].stop)
+    server, loop = made
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield Host(switch, loop, f"http://127.0.0.1:{port}")
+    server.should_exit = True
     thread.join(20)
     assert not thread.is_alive()
+
+
+@pytest.fixture
+def served(world: Any, host: Host) -> Iterator[str]:
+    """The application, with a token for each role in ``world.secrets``; its address."""
+    world.loop = host.loop
+    world.call(world.store.write(world.furnish))
+    host.switch.app = app = world.app()
+    life = app.router.lifespan_context(app)
+    world.call(life.__aenter__())
+    yield host.url
+    world.call(life.__aexit__(None, None, None))
 
 
 @pytest.fixture

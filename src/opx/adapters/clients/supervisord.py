@@ -71,9 +71,9 @@ class Supervisord:
 
     def target(self, address: str) -> Target:
         """``BadInput`` when it is not ``url#program``, ``Refused`` when the host is not allowed."""
-        url, _, program = address.rpartition("#")
-        if not PROGRAM.fullmatch(program):
-            raise BadInput(f"{program!r} is not url#program with the name of one program")
+        url, hash_, program = address.rpartition("#")
+        if not hash_ or not PROGRAM.fullmatch(program):
+            raise BadInput("a target is url#program, with the name of one program")
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname or "", parts.port

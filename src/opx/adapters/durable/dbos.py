@@ -35,8 +35,8 @@ VERSION = "1"
 meaning changes its kind."""
 EXECUTOR = "brain"
 POLL_S = 0.2
-"""How often the queue is looked at: a start waits half of it on average. Measured on the
-reference machine: 1.6 % of a core when idle, 2.0 % at 0.15."""
+"""How often the queue is looked at: a start waits half of it on average. On two cores of
+an EPYC server DBOS then takes 1.5 % of one when idle, and 1.9 % at 0.15."""
 EARLY: Ms = 1_500
 """DBOS is up to 1.3 s late with a delayed start: it is asked for this much earlier, and the
 rest of the wait is slept in the segment."""
@@ -73,13 +73,14 @@ class DbosWorkflows:
         self._clock = clock
         self._segments: dict[str, Segment] = {}
         self._client: DBOSClient | None = None
-        self._running: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._inside: set[asyncio.Task[None]] = set()
         self._closing = False
 
     async def open(self, segments: dict[str, Segment]) -> None:
         """Make or update DBOS's tables, and run again what a predecessor left unfinished.
 
-        ``Conflict`` when this process has one open already.
+        ``Conflict`` when they are open already.
         """
         if self._client is not None:
             raise Conflict("these workflows are open already")
@@ -123,10 +124,12 @@ class DbosWorkflows:
 
     async def close(self) -> None:
         """Stop at once, as a crash does: what was running is run again at the next ``open``."""
-        client, self._client, self._closing = self._opened(), None, True
-        for task in self._running:
+        client, self._closing = self._opened(), True
+        for task in self._inside:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        # Those that are through are only writing that down: let them.
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._client = None
         await asyncio.to_thread(lambda: DBOS.destroy(destroy_registry=True))
         await asyncio.to_thread(client.destroy)
 
@@ -164,11 +167,13 @@ class DbosWorkflows:
                 raise asyncio.CancelledError
             task = asyncio.current_task()
             assert task is not None
-            self._running.add(task)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            self._inside.add(task)
             try:
                 await self._run(StartRequest(id=id, kind=kind, args=args, not_before=due))
             finally:
-                self._running.discard(task)
+                self._inside.discard(task)
 
         return segment
 

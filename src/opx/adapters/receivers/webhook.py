@@ -28,7 +28,9 @@ class Webhook:
     def __init__(self, name: str, url: str) -> None:
         self.name = name
         self._url = url
-        self._client: httpx.AsyncClient | None = None
+        self._client = httpx.AsyncClient(
+            timeout=TIMEOUT / SECOND, mounts=dict.fromkeys(LOCAL), follow_redirects=False
+        )
 
     async def deliver(self, notice: Notice) -> None:
         """``Unavailable``: too busy, broken, too slow or not there. ``Refused``: it said no."""
@@ -37,7 +39,7 @@ class Webhook:
         try:
             async with (
                 asyncio.timeout(TIMEOUT / SECOND),
-                self._opened().stream("POST", self._url, content=body, headers=headers) as answer,
+                self._client.stream("POST", self._url, content=body, headers=headers) as answer,
             ):
                 status = answer.status_code
         except TimeoutError as error:
@@ -52,13 +54,4 @@ class Webhook:
             raise Refused(f"{self.name} answered {status}")
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-
-    def _opened(self) -> httpx.AsyncClient:
-        """Made when it is first needed: reading the certificates takes 75 ms."""
-        if self._client is None:
-            self._client = httpx.AsyncClient(
-                timeout=TIMEOUT / SECOND, mounts=dict.fromkeys(LOCAL), follow_redirects=False
-            )
-        return self._client
+        await self._client.aclose()

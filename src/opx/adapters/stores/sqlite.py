@@ -33,7 +33,8 @@ _PRAGMAS = (
 
 def engine(url: str, connections: int = 1) -> sa.Engine:
     """``url``: ``sqlite:///path``. ``ValueError`` for any other database."""
-    if make_url(url).get_backend_name() != "sqlite" or not make_url(url).database:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         raise ValueError(f"{url!r} is not the URL of an SQLite file: sqlite:///path/opx.db")
     made = sa.create_engine(url, pool_size=connections, max_overflow=0)
     sa.event.listen(made, "connect", _on_connect)

@@ -154,12 +154,16 @@ def envelope(root: Node) -> Document:
     metadata = top["metadata"].fields(("name",), ("labels", "owner", "severity", "tags"))
     labels = metadata["labels"].entries() if "labels" in metadata else {}
     content = [top["kind"].plain(), top["metadata"].plain(), top["spec"].plain()]
+    try:
+        hashed = ids.derived("document", canonical.plain(content))
+    except ValueError as error:
+        raise root.wrong("a number in it is not finite", "write a plain number") from error
     return Document(
         kind=top["kind"].text(),
         name=metadata["name"].text(NAME.pattern, 100),
         labels={name: node.text() for name, node in labels.items()},
         spec=top["spec"],
-        hash=ids.derived("document", canonical.plain(content)),
+        hash=hashed,
         source=root.source,
         line=root.line,
     )

@@ -13,16 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import cel
-
+from opx.core.base import celext
 from opx.errors import ExpressionError
 
 MAX_LENGTH = 2_000
+_cel = celext.load()
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled expression. Two are equal when their text is. ``ExpressionError`` if it is wrong."""
+    """A compiled expression, equal by its text. ``ExpressionError`` when it is not one."""
 
     text: str
     _program: Any = field(init=False, repr=False, compare=False)
@@ -31,7 +31,7 @@ class Expression:
         if len(self.text) > MAX_LENGTH:
             raise ExpressionError(f"an expression has at most {MAX_LENGTH} characters")
         try:
-            program = cel.compile(self.text)
+            program = _cel.compile(self.text)
         except ValueError as error:
             raise ExpressionError(f"{self.text!r} is not a CEL expression: {error}") from error
         object.__setattr__(self, "_program", program)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, TypeAlias
 
 from opx.core.base.time import Ms
+
+if TYPE_CHECKING:  # `hands` needs these nouns and not 20 MB of arrays
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Severity(IntEnum):

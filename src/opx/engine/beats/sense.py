@@ -31,6 +31,7 @@ from opx.engine.ports import Chunk, ReadTx, Saved, Tail, Telemetry, Where, Write
 
 POSITION = "sense"
 DETECTORS = "detectors"
+MOST_ROWS = 10_000_000
 MOST_CHUNKS = 256
 """Commits of the log that one commit of the store takes in."""
 
@@ -117,13 +118,17 @@ class Sense:
     async def _load(self) -> Memory:
         """Rebuild the memory: open findings and episodes, detectors, then the log since."""
 
+        recently = self._parts.clock.now() - correlate.REMEMBERED
+
         def read(tx: ReadTx) -> tuple[Saved | None, Saved | None, list[Finding], list[Episode]]:
             firing = Where("state", "eq", FindingState.FIRING)
+            live = tx.find(Episode, Where("ended_at", "null"), limit=MOST_ROWS)
+            ended = tx.find(Episode, Where("ended_at", "ge", recently), limit=MOST_ROWS)
             return (
                 tx.get(Saved, POSITION),
                 tx.get(Saved, DETECTORS),
-                tx.find(Finding, firing, limit=1_000_000),
-                tx.find(Episode, Where("ended_at", "null"), limit=1_000_000),
+                tx.find(Finding, firing, limit=MOST_ROWS),
+                live + ended,
             )
 
         position, detectors, findings, episodes = await self._parts.store.read(read)
@@ -178,7 +183,7 @@ class Sense:
             derived.findings += alerts.step(memory.alerts, told, chunk.at)
             derived.findings += events.step(memory.events, happened, chunk.at)
             derived.findings += self._threshold(memory, chunk)
-        derived.refreshed = alerts.refreshed(memory.alerts)
+        derived.refreshed = alerts.refreshed(memory.alerts) + events.refreshed(memory.events)
         return derived
 
     async def _commit(self, memory: Memory, derived: Derived, seq: int) -> None:
@@ -195,7 +200,8 @@ class Sense:
     ) -> None:
         now = derived.now
         episodes = {episode.id: episode for episode in correlated.episodes}
-        tx.set(*derived.refreshed, *correlated.findings, *episodes.values())
+        # What began and was told again in one commit is in both: the newer state stands last.
+        tx.set(*correlated.findings, *derived.refreshed, *episodes.values())
         tx.add(*derived.rejected)
         for event in derived.events:
             subject = event.identity.service or "events"
@@ -255,7 +261,12 @@ class Sense:
         )
         self._attached(tx, incident, fresh, now)
         self._parts.tell(tx, edges.opened(incident, now))
-        self._parts.respond_to(tx, incident.id, incident.version)
+        if episode.ended_at is None:
+            self._parts.respond_to(tx, incident.id, incident.version)
+        else:  # a backlog that held its beginning and its end
+            self._parts.tell(
+                tx, edges.resolved(change(tx, incident, Change.EPISODE_ENDED, now), now)
+            )
 
     def _attached(self, tx: WriteTx, incident: Incident, fresh: list[Finding], now: Ms) -> None:
         """One timeline line for the findings of one commit, however many there are."""

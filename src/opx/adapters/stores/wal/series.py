@@ -48,7 +48,8 @@ class SeriesLog:
             self.last, self._end = seq, end
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._before = self._end
-        self.undo()
+        if os.fstat(self._file).st_size > self._end:
+            self.undo()
         files.sync(path.parent)
 
     def append(self, seq: int, at: Ms, series: Sequence[Series]) -> None:

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The journal over HTTP: pages, the live stream, the proof of its chain, what was kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from opx.core.base.time import SECOND
+from opx.core.decide.roles import Role
+from opx.core.ingest.signals import Rejected, Severity
+from opx.core.notify.notice import Edge, Notice
+from opx.engine import audit, journal
+from opx.engine.ports import Entry, Seal
+
+NOW = 1_767_225_600_000
+
+
+def lines(n: int, subject: str = "incident-1") -> list[Entry]:
+    return [journal.entry(NOW + k, subject, "thing.happened", "brain", n=k) for k in range(n)]
+
+
+def test_the_journal_comes_in_pages(client: httpx.Client, world: Any) -> None:
+    """Oldest first, by seq; ``next`` leads on until there is no more; a subject narrows it."""
+    world.write_down(*lines(5), *lines(2, "incident-2"))
+
+    def page(**params: Any) -> tuple[list[int], int | None]:
+        answer = client.get("/api/v1/journal", headers=world.auth(), params=params).json()
+        return [row["seq"] for row in answer["items"]], answer["next"]
+
+    assert page(limit=3) == ([1, 2, 3], 3)
+    assert page(limit=3, after=3) == ([4, 5, 6], 6)
+    assert page(limit=3, after=6) == ([7], None)
+    assert page(subject="incident-2") == ([6, 7], None)
+
+
+def events(answer: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
+    id = ""
+    for line in answer.iter_lines():
+        if line.startswith("id: "):
+            id = line[4:]
+        elif line.startswith("data: "):
+            yield id, json.loads(line[6:])
+
+
+def test_a_stream_shows_what_happens(client: httpx.Client, world: Any) -> None:
+    """Without an id the stream begins now: what was before is not in it, what comes is."""
+    world.write_down(*lines(3))
+    with client.stream("GET", "/api/v1/stream", headers=world.auth(Role.VIEWER)) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        world.write_down(*lines(2))
+        stream = events(answer)
+        first, second = next(stream), next(stream)
+
+    assert (first[0], second[0]) == ("4", "5")
+    assert first[1]["kind"] == "thing.happened"
+    assert first[1]["at"] == "2026-01-01T00:00:00.000Z"
+
+
+def test_a_stream_resumes_where_it_broke_off(client: httpx.Client, world: Any) -> None:
+    """The last id a client saw brings everything after it, however much, once each."""
+    world.write_down(*lines(450))
+    headers = {**world.auth(), "Last-Event-ID": "7"}
+    with client.stream("GET", "/api/v1/stream", headers=headers) as answer:
+        stream = events(answer)
+        seen = [int(next(stream)[0]) for _ in range(443)]
+
+    assert seen == list(range(8, 451))
+
+
+def test_a_stream_hides_what_is_about_access(client: httpx.Client, world: Any) -> None:
+    """Who got in and who did not is for auditors, not for everybody who watches."""
+    with client.stream("GET", "/api/v1/stream", headers=world.auth(Role.VIEWER)) as answer:
+        client.get("/api/v1/tokens")
+        world.write_down(*lines(1))
+        first = next(events(answer))
+
+    assert first == (first[0], {**first[1], "kind": "thing.happened"})
+    assert first[0] == "2"
+
+
+def test_a_stream_ends_with_the_right_to_it(client: httpx.Client, world: Any) -> None:
+    """When the token is revoked the stream ends; so it does when opx stops."""
+    made = client.post(
+        "/api/v1/tokens", headers=world.auth(), json={"name": "w", "roles": ["viewer"]}
+    ).json()
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    with client.stream("GET", "/api/v1/stream", headers=headers) as answer:
+        client.delete(f"/api/v1/tokens/{made['id']}", headers=world.auth())
+        assert [row["kind"] for _, row in events(answer)] == []
+    with client.stream("GET", "/api/v1/stream", headers=world.auth()) as answer:
+        world.loop.call_soon_threadsafe(world.front.live.close)
+        assert list(events(answer)) == []
+
+
+def test_streams_are_bounded(client: httpx.Client, world: Any) -> None:
+    """One more than fits is told to come back later."""
+    world.front.streams = 64
+
+    answer = client.get("/api/v1/stream", headers=world.auth())
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+def test_an_odd_last_event_id_is_refused(client: httpx.Client, world: Any) -> None:
+    """An id that no stream gave out is the caller's mistake."""
+    headers = {**world.auth(), "Last-Event-ID": "-1"}
+    assert client.get("/api/v1/stream", headers=headers).status_code == 422
+
+
+def sealed(world: Any, entries: list[Entry], each: int) -> list[Seal]:
+    """Write ``entries`` down and seal them in batches of ``each``; anchor every seal."""
+    world.write_down(*entries)
+    stored = world.call(world.store.read(lambda tx: tx.find(Entry, limit=10_000)))
+    seals: list[Seal] = []
+    for start in range(0, len(stored), each):
+        before = seals[-1] if seals else None
+        seals.append(audit.seal(before, stored[start : start + each], NOW + SECOND))
+    world.put(*seals)
+    world.anchors += [audit.anchor(one) for one in seals]
+    return seals
+
+
+def verify(client: httpx.Client, world: Any) -> dict[str, Any]:
+    answer = client.get("/api/v1/audit/verify", headers=world.auth(Role.APPROVER))
+    return dict(answer.json())
+
+
+def test_a_whole_journal_is_proven(client: httpx.Client, world: Any) -> None:
+    """Sealed entries are vouched for; those not yet sealed are counted apart."""
+    sealed(world, lines(2_500), 400)
+    world.write_down(*lines(3))
+
+    report = verify(client, world)
+
+    assert (report["ok"], report["sealed"], report["waiting"]) == (True, 2_500, 3)
+    assert (report["anchors"], report["bad"], report["detail"]) == (7, None, "")
+
+
+def test_a_changed_entry_is_found(client: httpx.Client, world: Any) -> None:
+    """Somebody who edits one line under opx's feet is found to within its seal."""
+    sealed(world, lines(30), 10)
+    kept = list(world.store._journal)
+    kept[14] = Entry(
+        seq=15, at=kept[14].at, subject="incident-1", kind="thing.happened", actor="nobody"
+    )
+    world.store._journal = tuple(kept)
+
+    report = verify(client, world)
+
+    assert (report["ok"], report["bad"], report["through"]) == (False, 11, 20)
+    assert report["sealed"] == 10
+
+
+def test_quarantine_and_notices_are_newest_first(client: httpx.Client, world: Any) -> None:
+    """What was not taken in has its reason; what people were told is there."""
+    for n in range(3):
+        world.put(
+            Rejected(id=f"q{n}", at=NOW + n, wire="metrics", reason="too_old", item="{}"),
+            Notice(
+                id=f"n{n}",
+                incident="incident-1",
+                edge=Edge.OPENED,
+                severity=Severity.SEV2,
+                title=f"t{n}",
+                text="",
+                at=NOW + n,
+            ),
+        )
+
+    headers = world.auth(Role.VIEWER)
+    quarantine = client.get("/api/v1/quarantine", headers=headers, params={"limit": 2}).json()
+    notices = client.get("/api/v1/notices", headers=headers).json()
+
+    assert [row["id"] for row in quarantine["items"]] == ["q2", "q1"]
+    assert quarantine["items"][0]["reason"] == "too_old"
+    assert [row["title"] for row in notices["items"]] == ["t2", "t1", "t0"]
+    assert notices["items"][0]["undelivered"] == []
