@@ -28,7 +28,8 @@ class Settings:
     """``data``: the data folder. ``port`` 0: any free one. ``allowed_hosts``: names that may
     stand in ``Host`` besides the loopback ones; ``*`` is any. ``webhook_url`` empty: none.
     ``behind_proxy``: a proxy that ends TLS stands in front, so another bind is allowed.
-    ``failpoints``: where crash tests die."""
+    ``ingest_rate``: requests a second that each token may send for ever; twice as many at
+    once. ``failpoints``: where crash tests die."""
 
     data: Path
     host: str = "127.0.0.1"
@@ -37,11 +38,14 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     webhook_url: str = ""
     log_level: str = "info"
+    ingest_rate: int = 20_000
     failpoints: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise BadInput(f"port {self.port} is not within 0 to 65535")
+        if self.ingest_rate < 1:
+            raise BadInput(f"ingest_rate {self.ingest_rate} is not at least 1 request a second")
         if self.log_level not in LOG_LEVELS:
             raise BadInput(f"log_level {self.log_level!r} is not one of {', '.join(LOG_LEVELS)}")
         if not self.behind_proxy and not is_loopback(self.host):
@@ -143,7 +147,7 @@ def _file(path: Path) -> dict[str, object]:
 def _typed(name: str, value: object) -> Any:
     """A value as its field wants it; text from the environment is read."""
     try:
-        if name == "port":
+        if name in ("port", "ingest_rate"):
             return int(str(value))
         if name == "behind_proxy":
             return {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]

@@ -60,12 +60,14 @@ class NetworkBench:
         done = asyncio.Event()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            if reply is None:
-                await done.wait()
-            else:
-                writer.write(reply)
-            writer.close()
+            try:
+                await reader.readuntil(b"\r\n\r\n")
+                if reply is None:
+                    await done.wait()
+                else:
+                    writer.write(reply)
+            finally:
+                writer.close()
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         stack.callback(server.close)

@@ -78,7 +78,8 @@ class Boundary:
     def _refused(self, path: str, headers: Headers) -> Response | None:
         """A 421 for a ``Host`` that is not ours, a 413 for what says that it is too long."""
         length = headers.get("content-length", "")
-        if path.startswith(PREFIX) and len(length) < 19 and int(length or 0) > MOST_BODY:
+        told = int(length) if length.isascii() and length.isdigit() else 0
+        if path.startswith(PREFIX) and told > MOST_BODY:
             return problems.of(TooLarge())
         host = headers.get("host", "").lower()
         name = host if host.endswith("]") else host.rpartition(":")[0] or host

@@ -37,6 +37,7 @@ class Server(uvicorn.Server):
             backlog=BACKLOG,
             access_log=False,
             log_config=None,
+            log_level="warning",
             server_header=False,
             proxy_headers=settings.behind_proxy,
             timeout_graceful_shutdown=GRACE_S,

@@ -24,10 +24,11 @@ from opx.api.serve import serve
 from opx.app import documents
 from opx.app.exposition import Exposition
 from opx.core.base.time import SECOND
+from opx.core.ingest.quota import Quota
 from opx.core.ingest.services import Catalogue
 from opx.core.ingest.signals import Tick
 from opx.engine.access import Access
-from opx.engine.intake import Intake
+from opx.engine.intake import Intake, Limits
 from opx.engine.ports import Appender, Batch, Clock, Saved, Store
 from opx.errors import Unavailable
 from opx.settings import Settings
@@ -37,7 +38,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until ``stop``."""
     clock, store = SystemClock(), SqlStore(settings.database_url)
     appender = await _appender(settings, clock, store)
-    intake = _intake(appender, clock)
+    intake = _intake(appender, clock, settings.ingest_rate)
     front = Front(
         store=store,
         clock=clock,
@@ -68,7 +69,7 @@ async def _appender(settings: Settings, clock: Clock, store: Store) -> WalAppend
     )
 
 
-def _intake(appender: WalAppender, clock: Clock) -> Intake:
+def _intake(appender: WalAppender, clock: Clock, rate: int) -> Intake:
     index, catalogue = metrics.SeriesIndex(appender.series()), Catalogue()
     return Intake(
         appender=appender,
@@ -80,6 +81,7 @@ def _intake(appender: WalAppender, clock: Clock) -> Intake:
             "events": events.parse,
             "alerts": alerts.parse,
         },
+        limits=Limits(quota=Quota(rate=rate, burst=2 * rate)),
     )
 
 

@@ -37,12 +37,7 @@ class Client:
     def __init__(self, data: Path | None) -> None:
         self.settings = opx_settings.load({"data": data})
         self.url = _address(self.settings)
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {_token(self.settings)}"},
-            timeout=TIMEOUT_S,
-            trust_env=False,
-        )
+        self._auth = {"Authorization": f"Bearer {_token(self.settings)}"}
 
     def get(self, path: str, **params: Any) -> Any:
         given = {name: value for name, value in params.items() if value not in (None, "")}
@@ -63,11 +58,11 @@ class Client:
     def stream(self, last: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Live journal entries after ``last`` ("" for from now on), each with its id, until
         the connection ends."""
-        headers = {"Last-Event-ID": last} if last else {}
-        timeout = httpx.Timeout(TIMEOUT_S)
+        headers = {**self._auth, "Last-Event-ID": last}
+        url = f"{self.url}/api/v1/stream"
         try:
-            with self._http.stream(
-                "GET", "/api/v1/stream", headers=headers, timeout=timeout
+            with httpx.stream(
+                "GET", url, headers=headers, timeout=TIMEOUT_S, trust_env=False
             ) as answer:
                 if not answer.is_success:
                     answer.read()
@@ -77,8 +72,12 @@ class Client:
             raise _unreachable(self.url, error) from error
 
     def _ask(self, method: str, path: str, **what: Any) -> Any:
+        headers = {**self._auth, **what.pop("headers", {})}
+        url = f"{self.url}/api/v1{path}"
         try:
-            answer = self._http.request(method, f"/api/v1{path}", **what)
+            answer = httpx.request(
+                method, url, headers=headers, timeout=TIMEOUT_S, trust_env=False, **what
+            )
         except httpx.TransportError as error:
             raise _unreachable(self.url, error) from error
         if not answer.is_success:

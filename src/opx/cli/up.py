@@ -42,6 +42,7 @@ PR_SET_PDEATHSIG = 1
 
 def run(argv: Sequence[str]) -> int:
     """``opx up ...``; returns the exit code."""
+    os.umask(0o077)  # libraries make files in the data folder too
     flags = _flags(argv[1:])
     try:
         settings = opx_settings.load(

@@ -86,11 +86,9 @@ class Brain:
             "flush": self._flush,
             "detectors": self._save,
         }
-        tasks = [
-            asyncio.create_task(self._forever(name, loop, stop)) for name, loop in loops.items()
-        ]
-        await stop.wait()
-        await asyncio.gather(*tasks)
+        async with asyncio.TaskGroup() as group:
+            for name, loop in loops.items():
+                group.create_task(self._forever(name, loop, stop))
         await self.parts.workflows.close()
         await self.telemetry.close()
 

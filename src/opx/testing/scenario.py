@@ -78,6 +78,7 @@ class Town:
     failures: list[str] = field(default_factory=list)
     stubborn: set[str] = field(default_factory=set)
     sent: int = 0
+    flows: ServedWorkflows = field(init=False)
     _brain: list[asyncio.Task[None]] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -99,7 +100,7 @@ class Town:
 
     def start_brain(self) -> None:
         """A new ``brain`` and its workflows, on whatever the store holds."""
-        flows = self.workflows(self.store, self.clock)
+        flows = self.flows = self.workflows(self.store, self.clock)
         parts = Parts(
             store=self.store,
             clock=self.clock,
@@ -124,9 +125,11 @@ class Town:
         ]
 
     async def crash_brain(self) -> None:
+        """End brain and everything it is in the middle of, and start another."""
         for task in self._brain:
             task.cancel()
         await asyncio.gather(*self._brain, return_exceptions=True)
+        await self.flows.close()
         self.start_brain()
 
     async def hands(self) -> None:

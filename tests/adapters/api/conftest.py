@@ -65,7 +65,7 @@ class Host:
 
 
 @pytest.fixture(scope="session")
-def host() -> Iterator[Host]:
+def hosting() -> Iterator[Host]:
     switch = Switch()
     ready = threading.Event()
     made: list[Any] = []
@@ -94,14 +94,14 @@ def host() -> Iterator[Host]:
 
 
 @pytest.fixture
-def served(world: Any, host: Host) -> Iterator[str]:
+def served(world: Any, hosting: Host) -> Iterator[str]:
     """The application, with a token for each role in ``world.secrets``; its address."""
-    world.loop = host.loop
+    world.loop = hosting.loop
     world.call(world.store.write(world.furnish))
-    host.switch.app = app = world.app()
+    hosting.switch.app = app = world.app()
     life = app.router.lifespan_context(app)
     world.call(life.__aenter__())
-    yield host.url
+    yield hosting.url
     world.call(life.__aexit__(None, None, None))
 
 

@@ -58,9 +58,11 @@ async def server(behaviour: Behaviour) -> AsyncIterator[int]:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
-        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+        try:
             await behaviour(reader, writer)
-        writer.close()
+            writer.close()
+        except (ConnectionError, asyncio.CancelledError, asyncio.IncompleteReadError):
+            writer.transport.abort()
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:

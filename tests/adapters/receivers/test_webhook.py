@@ -37,11 +37,13 @@ def deliver(reply: bytes | None) -> bytes:
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             got.extend(head + await reader.readexactly(length))
-            if reply is None:
-                await done.wait()
-            else:
-                writer.write(reply)
-            writer.close()
+            try:
+                if reply is None:
+                    await done.wait()
+                else:
+                    writer.write(reply)
+            finally:
+                writer.close()
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         receiver = Webhook("pager", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook")

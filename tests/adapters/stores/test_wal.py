@@ -66,10 +66,11 @@ def test_a_log_cut_anywhere_keeps_every_whole_commit(tmp_path: Path) -> None:
         torn = writer.torn
         assert (torn.size if torn else 0) == cut - ends[kept[-1] - 1]
         assert list(writer.series_log.series) == kept
-        assert writer.write(99, (), payload(99)) == kept[-1] + 1
+        went_on = writer.write(99, (), payload(99))
         writer.close()
 
-        assert [chunk.seq for chunk in tail.read(kept[-1], 10)] == [kept[-1] + 1]
+        assert went_on == kept[-1] + segments.GAP + 1
+        assert [chunk.seq for chunk in tail.read(kept[-1], 10)] == [went_on]
         assert ticks(folder) == [*kept, 99]
         tail.close()
         shutil.rmtree(folder)
@@ -150,14 +151,15 @@ def test_a_reader_waits_for_a_frame_on_its_way(tmp_path: Path) -> None:
 
 
 def test_the_log_never_reuses_a_seq_that_others_have_seen(tmp_path: Path) -> None:
-    """Should the log have lost its end, the readers' own books say where it goes on."""
+    """A log that may have lost its end goes on well beyond what anybody can have read."""
     written(tmp_path, 2)
     writer = segments.Writer(tmp_path, 7)
-    assert writer.write(8, (), payload(8)) == 8
+    assert writer.write(8, (), payload(8)) == 7 + segments.GAP + 1
+    assert writer.write(9, (), payload(9)) == 7 + segments.GAP + 2
     writer.close()
 
     writer = segments.Writer(tmp_path, 3)
-    assert writer.write(9, (), payload(9)) == 9
+    assert writer.last == 7 + 2 * segments.GAP + 2
     writer.close()
     assert ticks(tmp_path) == [1, 2, 8, 9]
     assert ticks(tmp_path, after=7) == [8, 9]
@@ -206,7 +208,7 @@ def test_what_drop_takes_is_whole_segments(tmp_path: Path) -> None:
     tail.drop(100)
     assert [segment.first for segment in segments.listed(tmp_path)] == [5]
     writer = segments.Writer(tmp_path, 0)
-    assert writer.last == 5
+    assert writer.last == 5 + segments.GAP
     assert sorted(writer.series_log.series) == [1, 2, 3, 4, 5]
     writer.close()
     tail.close()

@@ -40,7 +40,7 @@ Files = tuple[tuple[str, str], ...]
 
 TIDY_EVERY = 60
 """Commits of the table."""
-MAX_TAIL = 10_000_000
+MAX_TAIL = 5_000_000
 """Points in memory, 20 bytes each."""
 MERGE_BELOW = 4096
 MAX_BUCKETS = 100_000
@@ -106,14 +106,14 @@ class Lake:
     def add(self, seq: int, series: Sequence[Series], points: MetricBatch | None) -> None:
         """``Unavailable`` when memory is full of points that cannot be flushed."""
         tail = self._view.tail
-        if points is not None and self._held > MAX_TAIL:
-            raise Unavailable("more points wait for the disk than memory may hold")
         for one in series:
             if one.sid not in self._series_log.series:
                 self._fresh[one.sid] = one
                 self._learn(one)
         if seq <= self._last:
             return
+        if points is not None and self._held > MAX_TAIL:
+            raise Unavailable("more points wait for the disk than memory may hold")
         self._last = seq
         if points is None:
             return

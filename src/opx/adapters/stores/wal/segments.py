@@ -3,10 +3,10 @@
 """The files of the write-ahead log: segments named by their first seq, one writer.
 
 ``Writer`` puts one frame after the other and has each on disk before it returns. A seq is
-never used twice, not even when its frame failed, because a reader may have seen it; after
-a failure the next frame begins a new segment. When the log is opened, a torn end of the
-newest segment (a frame that nobody was told of) is cut off and reported; anything else
-that cannot be read is ``Damaged``, never skipped.
+never used twice, not even when its frame failed, because a reader may have seen it: a
+failure begins a new segment, and opening an old log leaves a gap. A torn end of the newest
+segment (a frame that nobody was told of) is cut off then, and reported; anything else that
+cannot be read is ``Damaged``, never skipped.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from opx.errors import Damaged
 SUFFIX = ".seg"
 SERIES = "series.log"
 SEGMENT_BYTES = 64 << 20
+GAP = 1_000
+"""Left free at each start: a power cut can take frames that a reader has seen already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,8 @@ def listed(folder: Path) -> list[Segment]:
 
 
 class Writer:
-    """``last``: the newest seq there is. ``floor``: the newest seq anybody has seen, from
-    their own books, should the log itself have lost it. ``Conflict`` while another writes."""
+    """``last``: nothing at or below it is used again. ``floor``: the newest seq that anybody
+    has seen by their own books, should the log have lost it. ``Conflict`` while another writes."""
 
     def __init__(self, folder: Path, floor: int, segment_bytes: int = SEGMENT_BYTES) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,6 +76,7 @@ class Writer:
             self._let_go()
             raise
         self.last = max(self.last, self.series_log.last)
+        self.last += GAP if self.last else 0
 
     def write(self, at: Ms, series: Sequence[Series], payload: bytes) -> int:
         """One commit; return its seq once it is on disk. ``series``: those it defines first.
@@ -117,7 +120,7 @@ class Writer:
             if end < len(data):
                 self.torn = Torn(segment.path, end, len(data) - end)
                 os.ftruncate(self._file, end)
-                os.fsync(self._file)
+            os.fsync(self._file)  # the predecessor may have died before it did
         return bool(newest)
 
     def _segment(self, seq: int) -> int:

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What measurements stand on: a fresh ``opx up`` in a temporary folder, and a sender.
+
+Whatever is started here is ended here. Besides the API it looks at what only a measurement
+may look at: the rows of the store, read-only, and what the kernel says of the processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from opx.bench.sender import Plan, Sent
+from opx.errors import OpxError, Unavailable
+from opx.playground import processes
+from opx.playground.client import Client, Product
+from opx.playground.layout import Started
+
+GRACE_S = 60.0
+"""How much longer than planned a sender may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rig:
+    """A running opx. ``tokens``: for ingest, each with a quota of its own."""
+
+    product: Product
+    client: Client
+    tokens: tuple[str, ...]
+
+    @property
+    def port(self) -> int:
+        return int(self.product.address.rpartition(":")[2])
+
+
+@contextlib.contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """A temporary folder; it stays when something went wrong, for somebody to look at."""
+    folder = Path(tempfile.mkdtemp(prefix=f"opx-bench-{name}-"))
+    try:
+        yield folder
+    except OpxError as error:
+        log = processes.tail(folder / "opx.log")
+        raise OpxError(f"{error}\n--- the end of {folder / 'opx.log'}:\n{log}") from error
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def fresh(name: str, tokens: int = 1) -> Iterator[Rig]:
+    """A new install, up and answering; ended on the way out."""
+    with scratch(name) as folder:
+        product = Product(folder / "opx", processes.free_ports(1)[0], folder / "opx.log")
+        try:
+            with product.client() as client:
+                made = tuple(ingest_token(client, f"sender-{n}") for n in range(tokens))
+                yield Rig(product=product, client=client, tokens=made)
+        finally:
+            product.stop()
+
+
+def ingest_token(client: Client, name: str) -> str:
+    return client.make_token(name, "ingest")
+
+
+class Sender:
+    """A sender at work in a process of its own."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._patience = plan.seconds + GRACE_S
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "opx.bench.sender"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(msgspec.json.encode(plan))
+        self._process.stdin.close()
+        self._process.stdin = None
+
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def result(self) -> Sent:
+        """What came of it, once it is through. ``Unavailable`` when it failed."""
+        try:
+            told, _ = self._process.communicate(timeout=self._patience)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            raise Unavailable("the sender does not come to an end") from None
+        if self._process.returncode:
+            raise Unavailable(f"the sender ended with {self._process.returncode}")
+        return msgspec.json.decode(told, type=Sent)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def members(product: Product) -> dict[str, Started]:
+    """The processes of a running opx by role, ``watcher`` included."""
+    pids = json.loads((product.data / "pids.json").read_text())
+    return {role: processes.identify(int(pid)) for role, pid in pids.items()}
+
+
+def rows(product: Product, statement: str) -> list[tuple[str | int, ...]]:
+    """What a query finds in the operational store, as it stands on disk now."""
+    with closing(sqlite3.connect(f"file:{product.data / 'opx.db'}?mode=ro", uri=True)) as store:
+        return store.execute(statement).fetchall()
+
+
+def count(product: Product, table: str) -> int:
+    return int(rows(product, f"SELECT count(*) FROM {table}")[0][0])

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the commands print and exit with, against a real server on a loopback port."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from opx import __version__
+from opx.core.decide.case import Breaker
+from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
+from opx.core.decide.roles import Role
+from opx.engine import audit, journal
+from opx.engine.ports import Entry
+
+NOW = 1_767_225_600_000
+Opx = Callable[..., Any]
+
+
+# ---------------------------------------------------------------- exit codes
+
+READERS = [
+    ("status",),
+    ("incidents", "list"),
+    ("runbook", "list"),
+    ("breaker", "list"),
+    ("token", "list"),
+    ("notices",),
+    ("quarantine",),
+    ("audit", "verify"),
+]
+
+
+@pytest.mark.parametrize("command", READERS, ids=" ".join)
+def test_reading_commands_show_something_and_speak_json(up: Opx, command: tuple[str, ...]) -> None:
+    """0, words for people, and JSON with ``--json``."""
+    words, plain = up(*command), up(*command, "--json")
+
+    assert (words.code, plain.code) == (0, 0)
+    assert words.out.strip()
+    assert isinstance(plain.json, dict)
+
+
+def test_without_opx_every_command_says_to_start_it(opx: Opx, tmp_path: Path) -> None:
+    """4 when nothing was ever started here, and when what was does not answer."""
+    never = opx("status")
+    (tmp_path / "data" / "front.json").write_text('{"url": "http://127.0.0.1:9"}')
+    (tmp_path / "data" / "admin.token").write_text("opx_x")
+    gone = opx("halt")
+
+    assert (never.code, gone.code) == (4, 4)
+    assert "opx up" in never.err
+    assert "opx up" in gone.err
+
+
+def test_usage_errors_are_two(up: Opx) -> None:
+    """An unknown command, a missing argument, a duration that is none."""
+    assert up("nonsense").code == 2
+    assert up("why").code == 2
+    assert up("outcome", "x", "--kind", "perhaps").code == 2
+    assert up("token", "create", "ann", "-r", "viewer", "--ttl", "soon").code == 2
+
+
+def test_what_is_not_there_is_one(up: Opx) -> None:
+    """1, and which id it was that is not there."""
+    result = up("incidents", "show", "feedbeef")
+
+    assert result.code == 1
+    assert "feedbeef" in result.err
+
+
+def test_what_a_gate_refuses_is_three(up: Opx, world: Any, made: Any, brain: Opx) -> None:
+    """3 with the gate's words; a command brain never answers is 4."""
+    world.put(made.incident("incident-1"))
+    brain("refused: it was closed")
+
+    result = up("incidents", "ack", "incident-1")
+
+    assert result.code == 3
+    assert "it was closed" in result.err
+
+
+def test_no_right_to_it_is_one(up: Opx, world: Any, tmp_path: Path) -> None:
+    """A token without the role, and a token that is nobody's."""
+    token = tmp_path / "data" / "admin.token"
+    token.write_text(world.secrets[Role.VIEWER])
+    assert up("halt").code == 1
+    token.write_text("opx_nobody")
+    assert up("status").code == 1
+
+
+# ---------------------------------------------------------------- what they do
+
+
+def test_version(opx: Opx) -> None:
+    """The version, in words and as JSON, without a server."""
+    assert opx("version").out.strip() == __version__
+    assert opx("version", "--json").json == {"version": __version__}
+
+
+def test_halting_and_resuming(up: Opx, client: httpx.Client) -> None:
+    """The mode changes for everybody, and the status says who halted and why."""
+    assert up("halt", "--reason", "storm").code == 0
+    assert client.get("/api/v1/automation").json()["automation"] == "halted"
+    shown = up("status").out
+    assert "halted" in shown
+    assert "by admin: storm" in shown
+    assert up("resume").code == 0
+    assert client.get("/api/v1/automation").json()["automation"] == "running"
+    assert up("halt", "service/shop/typo").code == 1
+
+
+def test_an_incident_can_be_read_at_a_glance(up: Opx, world: Any, made: Any) -> None:
+    """List, one, and why: ids short enough to type, and the sentences of the gate."""
+    result = GuardResult(guard="mode", answer=Answered.DENY, reason=Reason.HALTED, detail="all")
+    run = made.run("run-0001", "aaaabbbbcccc")
+    world.put(
+        made.incident("aaaabbbbcccc", title="orders [bold]is down"),
+        run,
+        Decision(
+            id="d",
+            incident="aaaabbbbcccc",
+            run=run.id,
+            answer=Answered.DENY,
+            results=(result,),
+            plan="p",
+            at=NOW,
+        ),
+    )
+    world.write_down(journal.entry(NOW, "aaaabbbbcccc", "incident.opened", "brain", score=1))
+
+    listed = up("incidents", "list").out
+    assert "aaaabbbb " in listed
+    assert "SEV2 P1" in listed
+    assert "orders [bold]is down" in listed
+    shown = up("incidents", "show", "aaaab").out
+    assert "incident.opened" in shown
+    assert "restart" in shown
+    why = up("why", "aaaab").out
+    assert "deny" in why
+    assert "halted" in why
+
+
+def test_answering_an_approval(up: Opx, world: Any, made: Any, brain: Opx) -> None:
+    """What waits is in the status; approving tells brain, with the reason."""
+    run = made.run("run-0001", "incident-1")
+    world.put(run, made.approval(run))
+    seen = brain()
+
+    assert "run-0001" in up("status").out
+    assert up("approve", "run-0001", "--reason", "fine").code == 0
+    assert up("reject", "run-0001").code == 0
+    assert [(one.kind, one.body["reason"]) for one in seen] == [("approve", "fine"), ("reject", "")]
+
+
+def test_tokens_from_birth_to_death(up: Opx, client: httpx.Client) -> None:
+    """A made token works; revoked it does not; the list says which is which."""
+    made = up("token", "create", "ann", "--role", "viewer", "--ttl", "1d", "--json").json
+    headers = {"Authorization": f"Bearer {made['token']}"}
+
+    assert made["expires_at"] == "2026-01-02T00:00:00.000Z"
+    assert client.get("/api/v1/status", headers=headers).status_code == 200
+    assert up("token", "revoke", made["id"]).code == 0
+    assert client.get("/api/v1/status", headers=headers).status_code == 401
+    assert "revoked" in up("token", "list").out
+
+
+def test_a_login_link_opens_the_page(up: Opx, client: httpx.Client) -> None:
+    """The printed link is whole, and works once."""
+    url = up("login", "--json").json["url"]
+
+    assert client.get(url).status_code == 303
+    assert client.get(url).status_code == 401
+
+
+def test_outcomes_and_breakers(up: Opx, world: Any, made: Any, brain: Opx) -> None:
+    """What a person says is recorded; a breaker is closed through brain."""
+    world.put(made.incident("incident-1"), Breaker(id="restart|shop|orders", opened_at=NOW))
+    seen = brain()
+
+    said = up("outcome", "incident-1", "--kind", "benign", "--cause", "a test", "--json").json
+    assert (said["kind"], said["cause"], said["by"]) == ("benign", "a test", "admin")
+    assert "open" in up("breaker", "list").out
+    assert up("breaker", "close", "restart|shop|orders").code == 0
+    assert [one.kind for one in seen] == ["close_breaker"]
+
+
+def test_a_journal_that_was_changed_fails_the_audit(up: Opx, world: Any) -> None:
+    """1, and from where on nothing can be trusted."""
+    world.write_down(*(journal.entry(NOW, "s", "thing.happened", "brain", n=n) for n in range(4)))
+    entries = world.call(world.store.read(lambda tx: tx.find(Entry)))
+    world.put(audit.seal(None, entries, NOW))
+    assert up("audit", "verify").code == 0
+    world.store._journal = (*world.store._journal[:2], replace(entries[2], actor="x"), entries[3])
+
+    result = up("audit", "verify")
+
+    assert result.code == 1
+    assert "entry 1 to 4" in result.out
+
+
+def test_watching_goes_on_until_it_is_stopped(up: Opx, world: Any) -> None:
+    """Each entry is one line of JSON as it happens; Ctrl-C ends it."""
+    command = [sys.executable, "-m", "opx", "watch", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        deadline = time.monotonic() + 20
+        while not world.front.streams:
+            assert watching.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        world.write_down(journal.entry(NOW, "s", "thing.happened", "brain", n=7))
+        row = json.loads(watching.stdout.readline())
+        watching.send_signal(signal.SIGINT)
+
+        assert (row["kind"], row["body"]) == ("thing.happened", {"n": 7})
+        assert watching.wait(20) == 130
+
+
+# ---------------------------------------------------------------- documents
+
+
+@pytest.fixture
+def files(tmp_path: Path, made: Any) -> Path:
+    """A folder with a service and, beside it, a runbook."""
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "a-service.yaml").write_text(made.SERVICE)
+    (folder / "b-runbook.yaml").write_text(made.RUNBOOK)
+    return folder
+
+
+def test_applying_a_folder(up: Opx, files: Path) -> None:
+    """Everything in it is applied at once; again, nothing changes."""
+    first = up("apply", "-f", str(files))
+    again = up("apply", "-f", str(files), "--json")
+
+    assert first.code == 0
+    assert "applied Service/orders" in first.out
+    assert [one["changed"] for one in again.json["applied"]] == [False, False]
+    assert "restart" in up("runbook", "list").out
+    grant = ("runbook", "grant", "restart", "--on", "shop/orders", "--autonomy", "auto")
+    assert up(*grant, "--probation", "1d").code == 0
+    assert "uncalibrated, n = 0" in up("runbook", "list").out
+    assert up(*grant, "--probation", "90d").code == 1
+
+
+@pytest.mark.parametrize("command", [("lint",), ("apply", "-f")], ids=["lint", "apply"])
+def test_a_mistake_is_told_where_the_file_has_it(
+    up: Opx, files: Path, command: tuple[str, ...]
+) -> None:
+    """1 with the file's own name and line, though several files were sent as one text."""
+    wrong = files / "b-runbook.yaml"
+    wrong.write_text(wrong.read_text().replace("purpose:", "porpose:"))
+    line = wrong.read_text().split("porpose")[0].count("\n") + 1
+
+    result = up(*command, str(files))
+
+    assert result.code == 1
+    assert f"b-runbook.yaml:{line}: unknown field 'porpose'" in (result.out + result.err)
+    assert up("runbook", "list", "--json").json["runbooks"] == []
+
+
+def test_linting_needs_no_server(opx: Opx, files: Path) -> None:
+    """0 and how many are well; as JSON the ids and no findings."""
+    assert "2 documents are well" in opx("lint", str(files)).out
+    assert opx("lint", str(files), "--json").json == {
+        "documents": ["Service/orders", "Runbook/restart"],
+        "findings": [],
+    }
+    assert opx("lint", str(files / "none.yaml")).code == 1

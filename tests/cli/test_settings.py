@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Where settings come from, and which are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from opx import settings
+from opx.errors import BadInput
+
+
+def test_flags_stand_before_variables_before_the_file(tmp_path: Path) -> None:
+    """A flag wins over ``OPX_*``, that over ``opx.toml``, and that over the default."""
+    (tmp_path / "opx.toml").write_text(
+        'port = 1\nlog_level = "error"\nallowed_hosts = ["OPX.example.org"]\nwebhook_url = "http://f"\n'
+    )
+    environ = {"OPX_DATA": str(tmp_path), "OPX_PORT": "2", "OPX_WEBHOOK_URL": "http://e"}
+
+    loaded = settings.load({"port": 3, "host": None}, environ)
+
+    assert loaded.data == tmp_path
+    assert (loaded.port, loaded.host) == (3, "127.0.0.1")
+    assert settings.load({}, environ).port == 2
+    assert (loaded.webhook_url, loaded.log_level) == ("http://e", "error")
+    assert loaded.allowed_hosts == ("opx.example.org",)
+
+
+def test_hosts_in_a_variable_are_a_list(tmp_path: Path) -> None:
+    """Commas separate names; spaces and case do not matter."""
+    loaded = settings.load({}, {"OPX_DATA": str(tmp_path), "OPX_ALLOWED_HOSTS": "a, B ,"})
+
+    assert loaded.allowed_hosts == ("a", "b")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "opx.example.org", ""])
+def test_another_interface_must_be_meant(tmp_path: Path, host: str) -> None:
+    """Without ``--behind-proxy`` opx binds loopback only."""
+    with pytest.raises(BadInput, match="plain HTTP"):
+        settings.Settings(data=tmp_path, host=host)
+    assert settings.Settings(data=tmp_path, host=host, behind_proxy=True).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "::1", "[::1]", "localhost"])
+def test_loopback_needs_no_flag(tmp_path: Path, host: str) -> None:
+    """Every way to say this machine alone."""
+    assert settings.Settings(data=tmp_path, host=host).host == host
+
+
+@pytest.mark.parametrize(
+    "text", ["prot = 1", 'data = "/"', "port = 70000", 'port = "x"', "allowed_hosts = 1", "port ="]
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, text: str) -> None:
+    """An unknown name, a value out of range, or what is no TOML: nothing is ignored."""
+    (tmp_path / "opx.toml").write_text(text + "\n")
+
+    with pytest.raises(BadInput):
+        settings.load({"data": tmp_path}, {})

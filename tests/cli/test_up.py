@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The watcher of ``opx up``, with small children in place of the three roles."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from opx.cli import up
+from opx.cli.up import Child, Watcher
+from opx.settings import Settings
+
+CHILD = """\
+import http.server, json, pathlib, signal, sys, time
+from opx.cli import up
+data, arguments = pathlib.Path(sys.argv[1]), sys.argv[2:]
+if "--prepare" in arguments:
+    if (data / "broken").exists():
+        sys.exit("it is broken")
+    print("one-time-code")
+    sys.exit(0)
+up._die_with(int(arguments[arguments.index("--watcher") + 1]))
+role = arguments[arguments.index("--role") + 1]
+if role == "brain" and (data / "stubborn").exists():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if role == "front":
+    class Health(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+        def log_message(self, *what): pass
+    server = http.server.HTTPServer(("127.0.0.1", 0), Health)
+    url = f"http://127.0.0.1:{server.server_port}"
+    up.replace(data / "front.json", json.dumps({"url": url}))
+    server.serve_forever()
+while True:
+    time.sleep(60)
+"""
+WATCHER = """\
+import pathlib, sys
+from opx.cli import up
+from opx.settings import Settings
+up.STOP_WITHIN_S = 1.0
+class Small(up.Watcher):
+    def _command(self, *more):
+        return [sys.executable, sys.argv[2], str(self.settings.data), *more]
+sys.exit(Small(settings=Settings(data=pathlib.Path(sys.argv[1]), port=0)).run())
+"""
+
+
+def wait_for(condition: Callable[[], bool], within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; one that has ended and was not waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+class Running:
+    """A watcher in a process of its own, and its data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "child.py").write_text(CHILD)
+        (folder / "watcher.py").write_text(WATCHER)
+        self.folder = folder
+        self.data = folder / "data"
+        self.log = folder / "log"
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            command = [str(self.folder / "watcher.py"), str(self.data)]
+            child = str(self.folder / "child.py")
+            return subprocess.Popen([sys.executable, *command, child], stderr=log)
+
+    def pids(self) -> dict[str, int]:
+        with contextlib.suppress(OSError):
+            return dict(json.loads((self.data / "pids.json").read_text()))
+        return {}
+
+    def ready(self) -> dict[str, int]:
+        wait_for(lambda: "log in" in self.log.read_text())
+        return self.pids()
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    made = Running(tmp_path)
+    yield made
+    made.process.kill()
+    made.process.wait()
+
+
+def test_it_starts_three_and_says_where(running: Running) -> None:
+    """Three children, the address and the way in; the folder is its owner's alone; the
+    watcher itself stays small."""
+    pids = running.ready()
+
+    assert set(pids) == {"watcher", "front", "brain", "hands"}
+    assert all(alive(pid) for pid in pids.values())
+    url = json.loads((running.data / "front.json").read_text())["url"]
+    told = running.log.read_text()
+    assert f"opx is up: {url}" in told
+    assert f"{url}/login?code=one-time-code" in told
+    assert running.data.stat().st_mode & 0o777 == 0o700
+    status = Path(f"/proc/{pids['watcher']}/status").read_text()
+    resident = int(status.split("VmRSS:")[1].split()[0])
+    assert resident < 30 * 1024
+
+
+def test_a_second_one_is_told_who_is_there(running: Running) -> None:
+    """One watcher a data folder: the second ends with 1 and names pid and address."""
+    pids = running.ready()
+    url = json.loads((running.data / "front.json").read_text())["url"]
+
+    second = running.start()
+
+    assert second.wait(20) == 1
+    told = running.log.read_text()
+    assert f"running here already: pid {pids['watcher']}, since" in told
+    assert told.rstrip().endswith(url)
+    assert all(alive(pid) for pid in pids.values())
+
+
+def test_one_that_dies_is_started_again(running: Running) -> None:
+    """A killed child comes back with another pid; the others go on as they were."""
+    before = running.ready()
+    os.kill(before["hands"], signal.SIGKILL)
+
+    wait_for(lambda: running.pids().get("hands", before["hands"]) != before["hands"])
+
+    after = running.pids()
+    assert alive(after["hands"])
+    assert {name: after[name] for name in ("front", "brain")} == {
+        name: before[name] for name in ("front", "brain")
+    }
+    assert "hands ended with -9" in running.log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_whole(running: Running, number: signal.Signals) -> None:
+    """Told to stop, it ends every child and takes its traces away; the folder can be used again."""
+    pids = running.ready()
+
+    running.process.send_signal(number)
+
+    assert running.process.wait(20) == 0
+    assert not any(alive(pid) for pid in pids.values())
+    assert not (running.data / "pids.json").exists()
+    assert not (running.data / "front.json").exists()
+    assert (running.data / "opx.lock").read_text() == ""
+
+
+def test_no_child_outlives_it(running: Running) -> None:
+    """Killed outright, it takes every child along."""
+    pids = running.ready()
+
+    running.process.kill()
+    running.process.wait()
+
+    wait_for(lambda: not any(alive(pid) for pid in pids.values()))
+
+
+def test_a_child_that_will_not_stop_is_killed(tmp_path: Path) -> None:
+    """After the time it was given, a stubborn child is ended without being asked."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "stubborn").touch()
+    running = Running(tmp_path)
+    pids = running.ready()
+
+    running.process.terminate()
+
+    assert running.process.wait(20) == 0
+    assert not alive(pids["brain"])
+
+
+def test_without_a_ready_folder_nothing_starts(tmp_path: Path) -> None:
+    """When preparing fails it ends with an error and has started no role."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "broken").touch()
+    running = Running(tmp_path)
+
+    assert running.process.wait(20) != 0
+    assert "could not be made ready" in running.log.read_text()
+    assert running.pids() == {}
+
+
+def test_the_back_off_doubles_to_ten_seconds_and_starts_anew(tmp_path: Path) -> None:
+    """0.1 s doubling to 10 s; a child that lived for half a minute begins at 0.1 s again."""
+    watcher = Watcher(settings=Settings(data=tmp_path))
+    child = Child("brain")
+    waits = []
+    for _ in range(9):
+        watcher._died(child, 1, now=0.0)
+        waits.append(child.due)
+
+    assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+    child.started = 100.0
+    watcher._died(child, 1, now=129.9)
+    assert child.due == pytest.approx(139.9)
+    watcher._died(child, 1, now=130.0)
+    assert child.due == pytest.approx(130.1)
+
+
+@pytest.mark.parametrize("flags", [["--host", "0.0.0.0"], ["--port", "70000"]])
+def test_settings_that_are_refused_start_nothing(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1 and the reason; another interface without ``--behind-proxy`` is one of them."""
+    assert up.run(["up", "--data", str(tmp_path / "data"), *flags]) == 1
+    assert not (tmp_path / "data").exists()
+    assert "opx up:" in capsys.readouterr().err

@@ -1,0 +1,2 @@
+from tests.e2e.support import needs
+def test_a(): assert needs("sh")
