@@ -10,13 +10,15 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from opx.adapters.locks import FileLock
-from opx.cli import doctor
+from opx.adapters.stores import tables
+from opx.cli.commands import doctor
 
 Opx = Callable[..., Any]
 
@@ -115,19 +117,19 @@ def test_a_running_opx_is_well(up: Opx, data: Path) -> None:
 
 
 def test_a_database_that_is_none(opx: Opx, data: Path) -> None:
-    """A damaged file and one without a schema are told apart from a good one."""
+    """A damaged file, one of another version and a good one are told apart."""
     path = data / "opx.db"
     path.write_bytes(b"this is no database, and never was one" * 100)
-    assert "database" in findings(opx)
+    assert "restore" in findings(opx)["database"]
     path.unlink()
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database:
         database.execute("CREATE TABLE alembic_version (version_num TEXT)")
-    database.close()
-    assert "no version" in findings(opx)["database"]
-    with sqlite3.connect(path) as database:
-        database.execute("INSERT INTO alembic_version VALUES ('0001')")
-    database.close()
-    assert findings(opx) == {}
+        database.execute("INSERT INTO alembic_version VALUES ('elsewhere')")
+        database.commit()
+        assert "its schema is elsewhere" in findings(opx)["database"]
+        database.execute("UPDATE alembic_version SET version_num = ?", (tables.HEAD,))
+        database.commit()
+        assert findings(opx) == {}
 
 
 def test_a_clock_that_went_back(opx: Opx, data: Path) -> None:

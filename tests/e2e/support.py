@@ -65,6 +65,7 @@ class Opx:
         """Start it, again perhaps, and wait until all three processes are at work."""
         command = [sys.executable, "-m", "opx", "up", "--data", str(self.data)]
         with self.log.open("a") as log:
+            self._begun = log.tell()
             self.process = subprocess.Popen(
                 [*command, "--port", str(self.port)],
                 stdin=subprocess.DEVNULL,
@@ -82,8 +83,8 @@ class Opx:
             raise AssertionError(f"{error}\n{processes.tail(self.log, 40)}") from error
 
     def said(self) -> str:
-        """Everything it has printed, of all its starts."""
-        return self.log.read_text()
+        """What it has printed since it was started last."""
+        return self.log.read_text()[self._begun :]
 
     def complete(self) -> bool:
         """Whether it answers and says that each of its processes is alive."""
@@ -105,13 +106,14 @@ class Opx:
         return processes.of_session(self.leader)
 
     def interrupt(self) -> int:
-        """Ctrl-C; its exit code."""
-        self.process.send_signal(signal.SIGINT)
+        """Ctrl-C, as a terminal sends it: to the whole group. Its exit code."""
+        os.killpg(self.process.pid, signal.SIGINT)
         return self.process.wait(SOON_S)
 
     def end(self) -> None:
         """Stop it, and end whatever is left of it."""
         self._clients.close()
+        self.process.poll()  # before anybody else asks how it ended
         members = self.members()
         self.process.terminate()
         try:

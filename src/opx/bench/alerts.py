@@ -96,7 +96,7 @@ def once(plan: Plan) -> Run:
     with rig.fresh("alerts", TOKENS) as made:
         plan.port, plan.tokens = made.port, list(made.tokens)
         lag = 0
-        sender = rig.Sender(plan)
+        sender = rig.sender(plan)
         while sender.running():
             time.sleep(STATUS_EVERY_S)
             lag = max(lag, _lag(made))

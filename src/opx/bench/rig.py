@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -29,7 +30,9 @@ from opx.playground.client import Client, Product
 from opx.playground.layout import Started
 
 GRACE_S = 60.0
-"""How much longer than planned a sender may take."""
+
+P = TypeVar("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +77,14 @@ def ingest_token(client: Client, name: str) -> str:
     return client.make_token(name, "ingest")
 
 
-class Sender:
-    """A sender at work in a process of its own."""
+class Worker(Generic[P, R]):
+    """A module at work in a process of its own: its plan goes in as JSON, its report comes
+    out. SIGTERM lets it end early."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._patience = plan.seconds + GRACE_S
+    def __init__(self, module: str, plan: P, report: type[R]) -> None:
+        self._name, self._report = module, report
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "opx.bench.sender"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._process.stdin is not None
         self._process.stdin.write(msgspec.json.encode(plan))
@@ -92,20 +94,29 @@ class Sender:
     def running(self) -> bool:
         return self._process.poll() is None
 
-    def result(self) -> Sent:
-        """What came of it, once it is through. ``Unavailable`` when it failed."""
+    def result(self, within_s: float = GRACE_S) -> R:
+        """Its report, once it is through. ``Unavailable`` when there is none."""
         try:
-            told, _ = self._process.communicate(timeout=self._patience)
+            told, _ = self._process.communicate(timeout=within_s)
         except subprocess.TimeoutExpired:
-            self.stop()
-            raise Unavailable("the sender does not come to an end") from None
+            self.kill()
+            raise Unavailable(f"{self._name} does not come to an end") from None
         if self._process.returncode:
-            raise Unavailable(f"the sender ended with {self._process.returncode}")
-        return msgspec.json.decode(told, type=Sent)
+            raise Unavailable(f"{self._name} ended with {self._process.returncode}")
+        return msgspec.json.decode(told, type=self._report)
 
-    def stop(self) -> None:
+    def stop(self) -> R:
+        """Let it end now; its report."""
+        self._process.terminate()
+        return self.result()
+
+    def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+
+def sender(plan: Plan) -> Worker[Plan, Sent]:
+    return Worker("opx.bench.sender", plan, Sent)
 
 
 def members(product: Product) -> dict[str, Started]:

@@ -11,6 +11,7 @@ to standard output. It counts an item only when its request was answered with 2x
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 from array import array
@@ -24,6 +25,8 @@ import uvloop
 from opx.bench.figures import share
 
 SERVICES = 20
+PAUSE_S = 0.02
+"""Before the next try, when nobody listens."""
 _ALERT = (
     b'{"labels":{"alertname":"HighLatency","severity":"warning","service":"shop-%02d",'
     b'"instance":"i-%09d"},"annotations":{"summary":"p99 latency is above 500 ms"}}'
@@ -65,26 +68,28 @@ class Sent(msgspec.Struct, kw_only=True):
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection, one request at a time."""
+    """One keep-alive connection, one request at a time; made anew when it was lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
+        self._port = port
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[int] | None = None
         self._data = b""
 
-    @classmethod
-    async def open(cls, port: int) -> Connection:
-        loop = asyncio.get_running_loop()
-        _, made = await loop.create_connection(cls, "127.0.0.1", port)
-        return made
-
     async def ask(self, request: bytes) -> int:
-        """The status. ``OSError`` when the connection is gone before an answer came."""
-        if self._transport is None:
-            raise ConnectionResetError
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return await self._answer
+        """The answer's status; 0 when the connection cannot be made or is lost before it."""
+        loop = asyncio.get_running_loop()
+        try:
+            if self._transport is None:
+                await loop.create_connection(lambda: self, "127.0.0.1", self._port)
+        except OSError:
+            await asyncio.sleep(PAUSE_S)
+            return 0
+        self._answer = loop.create_future()
+        if self._transport is not None:
+            self._transport.write(request)
+            return await self._answer
+        return 0
 
     def close(self) -> None:
         if self._transport is not None:
@@ -92,20 +97,22 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is not one by name
+        self._data = b""
 
     def data_received(self, data: bytes) -> None:
         self._data += data
         head, found, body = self._data.partition(b"\r\n\r\n")
-        if not found or self._answer is None or len(body) < _length(head):
-            return
-        self._data = b""
-        if not self._answer.done():
-            self._answer.set_result(int(head[9:12]))
+        if found and len(body) >= _length(head):
+            self._data = b""
+            self._tell(int(head[9:12]))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._tell(0)
+
+    def _tell(self, status: int) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(ConnectionResetError())
+            self._answer.set_result(status)
 
 
 def request(port: int, path: str, token: str, body: bytes) -> bytes:
@@ -131,7 +138,7 @@ def bodies(wire: str, batch: int) -> Iterator[bytes]:
 
 
 class _Sending:
-    """What the connections have in common while they send."""
+    """What the connections have in common while they send. ``over``: SIGTERM has come."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -141,27 +148,25 @@ class _Sending:
         self.accepted = 0
         self.refused: Counter[int] = Counter()
         self.ended = _now()
+        self.over = False
 
     async def send(self, number: int) -> None:
         """One connection's share, until time is up."""
         plan, token = self.plan, self.plan.tokens[number % len(self.plan.tokens)]
         pause = plan.batch * plan.connections / plan.rate if plan.rate else 0.0
         begin = due = time.perf_counter() + pause * number / plan.connections
-        connection: Connection | None = None
-        while due < begin + plan.seconds:
-            await asyncio.sleep(max(0.0, due - time.perf_counter())) if pause else None
+        connection = Connection(plan.port)
+        while due < begin + plan.seconds and not self.over:
+            if due > time.perf_counter():
+                await asyncio.sleep(due - time.perf_counter())
             body = request(plan.port, self.path, token, next(self.bodies))
             asked = time.perf_counter()
-            try:
-                connection = connection or await Connection.open(plan.port)
-                status = await connection.ask(body)
-            except OSError:
-                connection, status = None, 0
-                await asyncio.sleep(0.02)
-            self._count(status, time.perf_counter() - asked)
+            self._count(await connection.ask(body), time.perf_counter() - asked)
             due = due + pause if pause else time.perf_counter()
-        if connection is not None:
-            connection.close()
+        connection.close()
+
+    def stop(self) -> None:
+        self.over = True
 
     def _count(self, status: int, took: float) -> None:
         if 200 <= status < 300:
@@ -175,6 +180,7 @@ class _Sending:
 async def send(plan: Plan) -> Sent:
     """Carry out the plan."""
     sending, began = _Sending(plan), _now()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, sending.stop)
     await asyncio.gather(*(sending.send(number) for number in range(plan.connections)))
     took = sorted(sending.took)
     return Sent(

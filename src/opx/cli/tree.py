@@ -10,10 +10,11 @@ import typer
 from rich.console import Console
 
 from opx import __version__
-from opx.cli import automation, documents, incidents, journal, playground, show, tokens, up
+from opx.cli import playground, show, up
 from opx.cli.client import CommandFailed
+from opx.cli.commands import automation, documents, incidents, journal, tokens
+from opx.cli.commands.doctor import doctor
 from opx.cli.demo import demo
-from opx.cli.doctor import doctor
 from opx.errors import OpxError
 
 app = typer.Typer(

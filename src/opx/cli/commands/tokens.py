@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from opx.cli import show
-from opx.cli.automation import span
 from opx.cli.client import Client
+from opx.cli.commands.automation import span
 from opx.cli.show import AsJson, Data
 
 app = typer.Typer(help="Tokens for people and programs.", no_args_is_help=True)

@@ -7,6 +7,7 @@ Needs no running opx; what it finds wrong it does not change.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -108,7 +109,7 @@ def _processes(settings: Settings) -> Iterator[Finding]:
     except (OSError, ValueError):
         pids = {}
     for role in ("front", "brain", "hands"):
-        if not Path(f"/proc/{pids.get(role, 0)}").exists():
+        if not _runs(pids.get(role, 0)):
             yield Finding("process", f"{role} does not run", "see its last words in opx's output")
     address = str(locks.said(settings.front_file).get("url", ""))
     try:
@@ -118,19 +119,30 @@ def _processes(settings: Settings) -> Iterator[Finding]:
         yield Finding("front", wrong, "wait a moment, or stop opx up and start it again")
 
 
+def _runs(pid: int) -> bool:
+    """Whether this process is there; one that has ended and was not waited for is not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
 def _schema(settings: Settings) -> Iterator[Finding]:
-    """Whether the database can be read and is of a known version."""
+    """Whether the database can be read and is of this version."""
     path = settings.data / "opx.db"
     if not path.exists():
         return
+    # Loaded here: no other command should wait for everything that reads a database.
+    store = importlib.import_module("opx.adapters.stores.sqlite")
     try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5) as database:
-            versions = database.execute("SELECT version_num FROM alembic_version").fetchall()
+        current, newest = store.schema_state(settings.database_url)
     except sqlite3.Error as error:
-        yield Finding("database", f"{path}: {error}", "opx up migrates it; else restore a backup")
+        yield Finding("database", f"{path}: {error}", "restore it from a backup")
         return
-    if len(versions) != 1:
-        yield Finding("database", "its schema has no version", "opx up migrates it")
+    if current != newest:
+        wrong = f"its schema is {current or 'none'}, and this opx wants {newest}"
+        yield Finding("database", wrong, "stop opx and start it again: opx up migrates it")
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The commands that look at a running opx and tell it what to do, one module an area."""

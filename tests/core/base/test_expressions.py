@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An expression answers yes or no, or says why it cannot."""
+
+from __future__ import annotations
+
+import cel
+import pytest
+
+from opx.core.base.expressions import MAX_LENGTH, Expression
+from opx.errors import ExpressionError
+
+FACTS = {"insight": {"type": "process_down", "risk": 80}, "ok": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("ok", True),
+        ("insight.risk >= 80", True),
+        ("insight.risk > 80", False),
+        ("insight.type in ['process_down', 'process_hung']", True),
+        ("has(insight.owner)", False),
+        ("ok && !ok", False),
+    ],
+)
+def test_it_holds_or_does_not(text: str, held: bool) -> None:
+    """CEL over plain facts."""
+    assert Expression(text).holds(FACTS) is held
+
+
+@pytest.mark.parametrize("text", ["", "1 +", "insight.", "x" * (MAX_LENGTH + 1)])
+def test_what_is_no_expression_is_refused_at_once(text: str) -> None:
+    """Compiling is where a document's mistake shows."""
+    with pytest.raises(ExpressionError):
+        Expression(text)
+
+
+@pytest.mark.parametrize("text", ["nobody", "insight.owner == 'x'", "insight.risk", "1 / 0 == 1"])
+def test_an_error_is_never_an_answer(text: str) -> None:
+    """A missing fact, a number, a division by zero: none of them is a no."""
+    with pytest.raises(ExpressionError):
+        Expression(text).holds(FACTS)
+
+
+def test_expressions_are_equal_by_their_text() -> None:
+    """So that documents can be compared."""
+    assert Expression("ok") == Expression("ok")
+    assert Expression("ok") != Expression("!ok")
+
+
+def test_the_evaluator_is_the_packages_own() -> None:
+    """Loading the extension alone leaves the whole package usable."""
+    assert cel.evaluate("1 + 1", {}) == 2
