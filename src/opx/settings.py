@@ -40,6 +40,7 @@ class Settings:
     log_level: str = "info"
     ingest_rate: int = 20_000
     failpoints: str = ""
+    own_target: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -127,6 +128,9 @@ def _names() -> tuple[str, ...]:
 
 def _variables(environ: Mapping[str, str]) -> dict[str, object]:
     found = {name: environ.get(f"OPX_{name.upper()}", "") for name in _names()}
+    if "SUPERVISOR_SERVER_URL" in environ:  # supervisord tells its children who they are
+        program = environ.get("SUPERVISOR_PROCESS_NAME", "")
+        found["own_target"] = f"{environ['SUPERVISOR_SERVER_URL']}#{program}"
     return {name: value for name, value in found.items() if value}
 
 

@@ -44,8 +44,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_command_that_is_shown_exists(page: Path) -> None:
-    """``opx WORD`` at the start of a line or in code quotes is a command."""
-    shown = re.findall(r"(?:^\s*(?:\.venv/bin/)?|`)opx ([a-z]+)", page.read_text(), re.MULTILINE)
+    """``opx WORD`` on an indented line or in code quotes is a command."""
+    shown = re.findall(r"(?:^ {4}(?:\.venv/bin/)?|`)opx ([a-z]+)", page.read_text(), re.MULTILINE)
     known = {"up", *getattr(get_command(app), "commands", {})}
 
     assert sorted(set(shown) - known) == []

@@ -83,6 +83,7 @@ def serve(
     record: OrderRecord,
     action: FakeAction,
     world: Callable[[WriteTx], None] = lambda _: None,
+    own_pids: frozenset[str] = frozenset(),
 ) -> OrderRecord:
     """What became of ``record`` in a world where all is well but for ``world``."""
 
@@ -100,6 +101,7 @@ def serve(
             verifier=PlainSigner(),
             actions={"process.restart": action},
             name="hands",
+            own_pids=lambda: own_pids,
         )
         serving = asyncio.create_task(hands.run(stop))
         await clock.sleep(10_000)
@@ -205,3 +207,18 @@ def test_a_successor_looks_before_it_repeats(
     ended = serve(held, action)
 
     assert (ended.status, action.effects[TARGET]) == (expected, effects)
+
+
+def test_opx_is_never_its_own_target() -> None:
+    """A target whose process is one of opx's own is refused, whatever its name."""
+
+    class Seen(FakeAction):
+        async def observe(self, target: str) -> dict[str, str]:
+            return {"effects": "0", "pid": "42"}
+
+    action = Seen()
+
+    ended = serve(signed(ORDER), action, own_pids=frozenset({"42"}))
+
+    assert (ended.status, ended.output) == (OrderStatus.REFUSED, "the target is opx itself")
+    assert action.effects == {}

@@ -24,6 +24,8 @@ from opx.engine.ports import Bucket, Clock, MetricQuery, ReadTx, Store, StoredDo
 from opx.errors import Unavailable
 
 BACK_OFF: Ms = SECOND
+CALM_S = 0.05
+"""A busy brain commits often; reading it all again so often is enough."""
 
 
 class BrainLink(Protocol):
@@ -62,6 +64,7 @@ class Live:
             try:
                 if await self._store.changed(SECOND):
                     await self.refresh()
+                    await asyncio.sleep(CALM_S)
                 else:
                     self._access.still_fresh()
             except Unavailable:

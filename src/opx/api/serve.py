@@ -20,6 +20,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from opx.api.front import Front
+from opx.errors import Unavailable
 from opx.settings import Settings
 
 GRACE_S = 5
@@ -32,9 +33,6 @@ class Server(uvicorn.Server):
     def __init__(self, app: ASGIApp, front: Front, settings: Settings) -> None:
         config = uvicorn.Config(
             app,
-            host=settings.host,
-            port=settings.port,
-            backlog=BACKLOG,
             access_log=False,
             log_config=None,
             log_level="warning",
@@ -66,14 +64,28 @@ class Server(uvicorn.Server):
 
 
 async def serve(app: ASGIApp, front: Front, settings: Settings, stop: asyncio.Event) -> None:
-    """Serve until ``stop`` is set, or the server itself has failed."""
+    """Serve until ``stop`` is set. ``Unavailable`` when the address cannot be had."""
     server = Server(app, front, settings)
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve([_bound(settings)]))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     server.stop()
     stopping.cancel()
     await serving
+
+
+def _bound(settings: Settings) -> socket.socket:
+    """Bound here, not by uvicorn, which would end the process with a traceback."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server(
+            (settings.host.strip("[]"), settings.port), family=family, backlog=BACKLOG
+        )
+    except OSError as error:
+        raise Unavailable(
+            f"{settings.host} port {settings.port} cannot be had: {error.strerror}",
+            hint="stop what uses it, or choose another: --port N, or port in opx.toml",
+        ) from error
 
 
 def _write(path: Path, value: dict[str, object]) -> None:

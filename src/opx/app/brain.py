@@ -67,6 +67,7 @@ async def _parts(
         workflows=DbosWorkflows(settings.database_url, clock),
         signer=KeySigner.load(settings.keys),
         knowledge=Knowledge(),
+        protected=frozenset({settings.own_target} - {""}),
         epoch=epoch.seq if epoch else 0,
         receivers=receivers,
         failpoint=Failpoints.parse(settings.failpoints),

@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
+from functools import partial
 
 from opx.adapters import actions
 from opx.adapters.failpoints import Failpoints
@@ -25,9 +28,18 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         verifier=KeyVerifier.load(settings.keys),
         actions=actions.registry(),
         name=f"hands/{os.getpid()}",
+        own_pids=partial(_own_pids, settings),
         failpoint=Failpoints.parse(settings.failpoints),
     )
     try:
         await hands.run(stop)
     finally:
         await store.close()
+
+
+def _own_pids(settings: Settings) -> frozenset[str]:
+    """The watcher, its three children, and whoever started the watcher (a supervisor)."""
+    pids = {os.getpid(), os.getppid()}
+    with contextlib.suppress(OSError, ValueError):
+        pids.update(json.loads(settings.pids.read_text()).values())
+    return frozenset(map(str, pids))

@@ -105,7 +105,7 @@ def once(plan: Plan) -> Run:
             lambda: _visible(made, sent.accepted), VISIBLE_WITHIN_S, "every alert", LOOK_S
         )
         behind = max(0, processes.now() - sent.ended)
-        incidents = rig.count(made.product, "incidents")
+        incidents = rig.count(made.product.data, "incidents")
         return Run(sent=sent, behind=behind, lag=lag, incidents=incidents)
 
 
@@ -117,7 +117,7 @@ def _lag(made: Rig) -> Ms:
 
 
 def _visible(made: Rig, accepted: int) -> bool:
-    return rig.count(made.product, "findings") >= accepted
+    return rig.count(made.product.data, "findings") >= accepted
 
 
 def _figures(goal: Goal, runs: list[Run]) -> list[Figure]:

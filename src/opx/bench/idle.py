@@ -43,7 +43,7 @@ def measure(seconds: float, tell: Tell) -> list[Figure]:
             product.client().close()  # all three processes are at work
             tell(f"idle: it took {took:.1f} s; letting it settle for {SETTLE_S:g} s")
             time.sleep(SETTLE_S)
-            running = rig.members(product)
+            running = rig.members(product.data)
             tell(f"idle: watching {len(running)} processes for {seconds:g} s")
             return _figures(took, _cpu(running, seconds), running)
         finally:

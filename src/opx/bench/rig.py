@@ -119,17 +119,17 @@ def sender(plan: Plan) -> Worker[Plan, Sent]:
     return Worker("opx.bench.sender", plan, Sent)
 
 
-def members(product: Product) -> dict[str, Started]:
+def members(data: Path) -> dict[str, Started]:
     """The processes of a running opx by role, ``watcher`` included."""
-    pids = json.loads((product.data / "pids.json").read_text())
+    pids = json.loads((data / "pids.json").read_text())
     return {role: processes.identify(int(pid)) for role, pid in pids.items()}
 
 
-def rows(product: Product, statement: str) -> list[tuple[str | int, ...]]:
+def rows(data: Path, statement: str) -> list[tuple[str | int, ...]]:
     """What a query finds in the operational store, as it stands on disk now."""
-    with closing(sqlite3.connect(f"file:{product.data / 'opx.db'}?mode=ro", uri=True)) as store:
+    with closing(sqlite3.connect(f"file:{data / 'opx.db'}?mode=ro", uri=True)) as store:
         return store.execute(statement).fetchall()
 
 
-def count(product: Product, table: str) -> int:
-    return int(rows(product, f"SELECT count(*) FROM {table}")[0][0])
+def count(data: Path, table: str) -> int:
+    return int(rows(data, f"SELECT count(*) FROM {table}")[0][0])

@@ -8,7 +8,9 @@ never judged: the exit code says only whether everything could be measured.
 
 from __future__ import annotations
 
+import secrets
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,13 +18,12 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from opx.bench import alerts, crash, idle, recovery
 from opx.bench.figures import Figure, Tell
 from opx.cli import show
-from opx.cli.demo import interrupt
 from opx.errors import OpxError
 
 
@@ -32,3 +33,68 @@ class What(StrEnum):
     IDLE = "idle"
     CRASH = "crash"
     ALL = "all"
+
+
+ALERTS_S, IDLE_S = 10.0, 20.0
+RECOVERIES, KILLS = 5, 60
+
+
+def bench(
+    what: Annotated[What, typer.Argument(help="Which figures.")] = What.ALL,
+    as_json: show.AsJson = False,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="How long each rate or share is measured.")
+    ] = None,
+    times: Annotated[int | None, typer.Option(min=1, help="How often something is killed.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Picks victims and moments.")] = None,
+) -> None:
+    """Measure opx on this machine; every figure beside its anchor and what it must be."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    seed = secrets.randbelow(10_000) if seed is None else seed
+    tell = _teller()
+    measures: dict[What, Callable[[], list[Figure]]] = {
+        What.ALERTS: lambda: alerts.measure(seconds or ALERTS_S, tell),
+        What.RECOVERY: lambda: recovery.measure(times or RECOVERIES, seed, tell),
+        What.IDLE: lambda: idle.measure(seconds or IDLE_S, tell),
+        What.CRASH: lambda: crash.measure(times or KILLS, seed, tell),
+    }
+    found: list[Figure] = []
+    failed: dict[str, str] = {}
+    for name in measures if what is What.ALL else (what,):
+        try:
+            found += measures[name]()
+        except OpxError as error:
+            failed[name.value] = str(error)
+    if as_json:
+        figures = [asdict(figure) for figure in found]
+        show.as_json({"seed": seed, "figures": figures, "failed": failed})
+    else:
+        _print(found, failed, seed)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _teller() -> Tell:
+    """Prints a line to standard error, with the seconds since the start."""
+    began = time.monotonic()
+
+    def tell(text: str) -> None:
+        print(f"{time.monotonic() - began:7.1f} s  {text}", file=sys.stderr)  # noqa: T201
+
+    return tell
+
+
+def _print(found: list[Figure], failed: dict[str, str], seed: int) -> None:
+    table = Table(title=f"opx bench (seed {seed})", title_justify="left", header_style="dim")
+    for head in ("figure", "anchor", "must", "measured"):
+        table.add_column(head)
+    for figure in found:
+        must = f"{figure.must}, aim {figure.aim}" if figure.aim else figure.must
+        cells = (figure.name, figure.anchor, must, figure.shown)
+        table.add_row(*(escape(cell) for cell in cells))
+    if found:
+        show.console().print(table)
+    for figure in found:
+        if figure.note:
+            show.line(f"[dim]{escape(figure.name)}: {escape(figure.note)}[/]")
+    for name, why in failed.items():
+        show.line(f"[bold red]{name} could not be measured:[/] {escape(why)}")

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from opx import __version__
 from opx.cli import playground, show, up
+from opx.cli.bench import bench
 from opx.cli.client import CommandFailed
 from opx.cli.commands import automation, documents, incidents, journal, tokens
 from opx.cli.commands.doctor import doctor
@@ -59,6 +60,7 @@ for command in (
     tokens.login,
     doctor,
     demo,
+    bench,
 ):
     app.command()(command)
 app.add_typer(incidents.app, name="incidents")

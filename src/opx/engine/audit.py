@@ -10,9 +10,9 @@ that rewriting the whole chain shows too. Pure: it reads and writes nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from typing import Protocol
 
 from opx.core.base import canonical
 from opx.core.base.time import Ms
@@ -82,22 +82,19 @@ def anchor(of: Seal) -> Anchor:
 def verify(seals: Iterable[Seal], entries: Iterable[Entry], anchors: Sequence[Anchor]) -> Report:
     """Check the whole chain. ``seals`` by ``first`` and ``entries`` by ``seq``, both ascending;
     each is read once, so a long journal need not fit in memory."""
-    stream = iter(entries)
-    held = {kept.last: kept for kept in anchors}
+    walk = _Walk(entries, anchors)
     head = ORIGIN
-    last = sealed = waiting = 0
+    sealed = waiting = 0
     try:
         for each in seals:
-            _check(each, head, last, stream)
-            kept = held.pop(each.last, None)
-            if kept is not None and kept.hash != each.hash:
-                raise _Broken(each.first, each.last, "its seal is not the one that was anchored")
-            head, last = each.hash, each.last
-            sealed += each.last - each.first + 1
-        if held:
-            lost = min(held)
-            raise _Broken(min(lost, last + 1), max(held), "an anchored seal is gone")
-        waiting = sum(1 for _ in _following(stream, last))
+            if each.first != sealed + 1:
+                raise _Broken(sealed + 1, each.first - 1, "the seal of these entries is gone")
+            if each.previous != head:
+                raise _Broken(each.first, each.last, "its seal does not follow the one before")
+            if walk.hash(head, each.first, each.last) != each.hash:
+                raise _Broken(each.first, each.last, "an entry is not what was sealed")
+            head, sealed = each.hash, each.last
+        waiting = walk.rest(head, sealed + 1)
     except _Broken as broken:
         return Report(
             ok=False,
@@ -112,33 +109,61 @@ def verify(seals: Iterable[Seal], entries: Iterable[Entry], anchors: Sequence[An
     return Report(ok=True, sealed=sealed, waiting=waiting, anchors=len(anchors), detail=alone)
 
 
-def _check(each: Seal, head: str, last: int, stream: Iterator[Entry]) -> None:
-    """One seal against its predecessor and its own entries."""
-    if each.first != last + 1:
-        raise _Broken(last + 1, each.first, "the seal of these entries is gone")
-    if each.previous != head:
-        raise _Broken(each.first, each.last, "its seal does not follow the one before")
-    batch: list[Entry] = []
-    for place in range(each.first, each.last + 1):
-        entry = next(stream, None)
-        if entry is None or entry.seq != place:
-            raise _Broken(place, place, "this entry is gone")
-        batch.append(entry)
-    if _hash(head, batch) != each.hash:
-        raise _Broken(each.first, each.last, "an entry is not what was sealed")
+class _Walk:
+    """Reads the entries once, in order, and compares every anchor it passes.
 
+    An anchor need not stand at the end of a seal: after a crash the seal it was written for
+    may have been made anew with more entries, and it still vouches for those before it.
+    """
 
-def _following(stream: Iterator[Entry], last: int) -> Iterator[Entry]:
-    """The entries after the last seal, as long as none is missing."""
-    for place, entry in enumerate(stream, last + 1):
+    def __init__(self, entries: Iterable[Entry], anchors: Sequence[Anchor]) -> None:
+        self._entries = iter(entries)
+        self._held: dict[int, set[str]] = {}
+        for kept in anchors:
+            self._held.setdefault(kept.last, set()).add(kept.hash)
+
+    def hash(self, head: str, first: int, last: int) -> str:
+        """The hash of entries first..last after ``head``."""
+        digest = _begun(head)
+        for place in range(first, last + 1):
+            entry = next(self._entries, None)
+            if entry is None:
+                raise _Broken(place, last, "this entry is gone")
+            self._add(digest, entry, first, place)
+        return digest.hexdigest()
+
+    def rest(self, head: str, first: int) -> int:
+        """Check the entries from ``first`` on, which have no seal; return how many there are."""
+        digest, place = _begun(head), first - 1
+        for place, entry in enumerate(self._entries, first):
+            self._add(digest, entry, first, place)
+        if self._held:
+            raise _Broken(place + 1, max(self._held), "what was anchored is gone")
+        return place - first + 1
+
+    def _add(self, digest: _Hash, entry: Entry, first: int, place: int) -> None:
         if entry.seq != place:
-            raise _Broken(place, place, "this entry is gone")
-        yield entry
+            raise _Broken(place, entry.seq - 1, "this entry is gone")
+        digest.update(_line(entry))
+        if self._held.pop(place, {digest.hexdigest()}) != {digest.hexdigest()}:
+            raise _Broken(first, place, "it is not what was anchored")
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
+def _begun(previous: str) -> _Hash:
+    return hashlib.sha256(previous.encode() + b"\n")
+
+
+def _line(entry: Entry) -> bytes:
+    return canonical.dumps(entry) + b"\n"
 
 
 def _hash(previous: str, entries: Sequence[Entry]) -> str:
-    lines = chain([previous.encode()], (canonical.dumps(entry) for entry in entries))
-    digest = hashlib.sha256()
-    for line in lines:
-        digest.update(line + b"\n")
+    digest = _begun(previous)
+    for entry in entries:
+        digest.update(_line(entry))
     return digest.hexdigest()

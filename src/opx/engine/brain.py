@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from opx.core.act.run import ENDED, Run
-from opx.core.base.time import SECOND, Ms
+from opx.core.base.time import DAY, HOUR, SECOND, Ms
 from opx.core.decide.case import Automation, Mode
 from opx.core.incident.incident import Incident, Status
 from opx.engine import commands
@@ -43,6 +43,9 @@ SAVE_EVERY: Ms = 10 * SECOND
 SWEEP_EVERY: Ms = SECOND
 PROBE_EVERY: Ms = 50
 BACK_OFF_MOST: Ms = 5 * SECOND
+NEWEST = 50
+MANY = 10_000
+"""Open incidents that a sweep looks at: usually the newest, after a resume all."""
 OVERDUE: Ms = 2 * SECOND
 """A run this long past due has lost its wake-up: the sweep wakes it again."""
 
@@ -85,6 +88,7 @@ class Brain:
             "seal": self._seal,
             "flush": self._flush,
             "detectors": self._save,
+            "purge": self._purge,
         }
         async with asyncio.TaskGroup() as group:
             for name, loop in loops.items():
@@ -130,10 +134,12 @@ class Brain:
 
     async def _flush(self) -> Ms:
         await self.telemetry.flush()
+        self.parts.failpoint("flushed")
         return FLUSH_EVERY
 
     async def _save(self) -> Ms:
         kept = await self.sense.save_detectors()
+        self.parts.failpoint("saved")
         self.tail.drop(min(kept, self.telemetry.committed()))
         return SAVE_EVERY
 
@@ -141,23 +147,28 @@ class Brain:
         """Notice changed documents and modes, and wake what has lost its wake-up."""
         await self._learn_documents()
         modes = tuple(await self.parts.store.read(lambda tx: tx.find(Mode, order="id")))
-        resumed = modes != self._modes and all(
-            mode.automation is Automation.RUNNING for mode in modes
-        )
-        self._modes, first = modes, not self._modes
-        overdue, idle = await self.parts.store.read(self._due)
-        if overdue or (idle and resumed and not first):
-            await self.parts.store.write(
-                lambda tx: self._wake(tx, overdue, idle if resumed else [])
-            )
+        running = all(mode.automation is Automation.RUNNING for mode in modes)
+        resumed = running and bool(self._modes) and modes != self._modes
+        self._modes = modes
+        overdue, idle = await self.parts.store.read(lambda tx: self._due(tx, resumed))
+        if overdue or idle:
+            await self.parts.store.write(lambda tx: self._wake(tx, overdue, idle))
         return SWEEP_EVERY
 
-    def _due(self, tx: ReadTx) -> tuple[list[Run], list[Incident]]:
+    def _due(self, tx: ReadTx, resumed: bool) -> tuple[list[Run], list[Incident]]:
+        """The runs that are overdue, and the incidents that nobody has looked at; after a
+        resume also those whose repair a halt may have refused."""
         now = self.parts.clock.now()
         late = tx.find(Run, Where("due_at", "le", now - OVERDUE))
         overdue = [r for r in late if r.status not in ENDED and r.id not in self.runs.active]
-        open_ones = tx.find(Incident, Where("status", "eq", Status.OPEN))
-        idle = [incident for incident in open_ones if not cases.active(tx, incident.id)]
+        status = Where("status", "eq", Status.OPEN)
+        newest = tx.find(Incident, status, order="-opened_at", limit=MANY if resumed else NEWEST)
+        idle = [
+            incident
+            for incident in newest
+            if (incident.insight is None and incident.updated_at <= now - OVERDUE)
+            or (resumed and not cases.active(tx, incident.id))
+        ]
         return overdue, idle
 
     def _wake(self, tx: WriteTx, overdue: list[Run], idle: list[Incident]) -> None:
@@ -166,6 +177,11 @@ class Brain:
             self.parts.wake(tx, f"{RUN}/{run.id}/{run.version}/{now}", RUN, run=run.id)
         for incident in idle:
             self.parts.wake(tx, f"{RESPOND}/{incident.id}/{now}", RESPOND, incident=incident.id)
+
+    async def _purge(self) -> Ms:
+        """Finished wake-ups are of no use to anybody after a day."""
+        await self.parts.workflows.purge(self.parts.clock.now() - DAY)
+        return HOUR
 
     async def _learn_documents(self) -> None:
         documents = await self.parts.store.read(lambda tx: tx.find(StoredDocument, order="id"))

@@ -42,13 +42,15 @@ EPOCH = "epoch"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hands:
     """``name``: of this process, so that its claims can be told from its predecessor's.
-    ``failpoint`` is called by name where a crash would hurt most; tests die there."""
+    ``own_pids``: opx's own processes, which are never a target. ``failpoint`` is called by
+    name where a crash would hurt most; tests die there."""
 
     store: Store
     clock: Clock
     verifier: Verifier
     actions: Mapping[str, Action]
     name: str
+    own_pids: Callable[[], frozenset[str]] = frozenset
     failpoint: Callable[[str], None] = lambda _: None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -76,6 +78,8 @@ class Hands:
             before = await action.observe(order.target)
         except OpxError as error:
             return await self._end(record, OrderStatus.FAILED, f"cannot be observed: {error}")
+        if before.get("pid") in self.own_pids():
+            return await self._end(record, OrderStatus.REFUSED, "the target is opx itself")
         claimed = await self._claim(record, before)
         if claimed is not None:
             await self._apply(claimed, action)

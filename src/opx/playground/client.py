@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 
+from opx.core.base import time as opx_time
+from opx.core.base.time import Window
 from opx.errors import NotAllowed, NotFound, OpxError, Unavailable
 from opx.playground import processes
 from opx.playground.layout import ENVIRONMENT, Started
@@ -87,8 +89,25 @@ class Client:
         body = {"name": name, "roles": [role]}
         return str(self._ask("POST", "/api/v1/tokens", json=body)["token"])
 
+    def waiting(self) -> list[str]:
+        """The runs that wait for a person's answer."""
+        return [str(one["id"]) for one in self._ask("GET", "/api/v1/approvals")["items"]]
+
     def reject(self, run: str, reason: str) -> None:
         self._ask("POST", f"/api/v1/approvals/{run}/reject", json={"reason": reason})
+
+    def counts(self, metric: str, labels: dict[str, str], window: Window) -> list[int]:
+        """How many points one series has in each millisecond of ``window``."""
+        body = {
+            "metric": metric,
+            "labels": labels,
+            "start": opx_time.to_wire(window.start),
+            "end": opx_time.to_wire(window.end),
+            "step": "1ms",
+            "stat": "count",
+        }
+        found = self._ask("POST", "/api/v1/query", json=body)
+        return [int(bucket["value"]) for bucket in found["buckets"]]
 
     def incidents(self, service: str) -> list[dict[str, Any]]:
         """The newest incidents of a service of the playground, newest first."""

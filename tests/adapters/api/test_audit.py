@@ -91,15 +91,43 @@ def test_a_missing_entry_is_named(sizes: list[int], data: st.DataObject) -> None
 
 @given(SIZES.filter(lambda sizes: len(sizes) > 1), st.data())
 def test_a_missing_seal_is_found(sizes: list[int], data: st.DataObject) -> None:
-    """A gap in the seals is found by the next one, a cut-off end by its anchor."""
+    """A gap in the seals is found by the seal after it."""
+    entries = written(sum(sizes))
+    seals = chain(entries, sizes)
+    gone = seals.pop(data.draw(st.integers(0, len(seals) - 2)))
+
+    report = audit.verify(seals, entries, [])
+
+    assert (report.ok, report.bad, report.through) == (False, gone.first, gone.last)
+
+
+@given(SIZES, st.data())
+def test_a_journal_cut_off_at_its_end_is_found(sizes: list[int], data: st.DataObject) -> None:
+    """Whoever drops the newest entries and their seals still has the anchors against them."""
     entries = written(sum(sizes))
     seals = chain(entries, sizes)
     anchors = [audit.anchor(one) for one in seals]
-    gone = seals.pop(data.draw(st.integers(0, len(seals) - 1)))
+    kept = data.draw(st.integers(0, len(seals) - 1))
+    left = entries[: seals[kept].first - 1]
 
-    report = audit.verify(seals, entries, anchors)
+    report = audit.verify(seals[:kept], left, anchors)
 
-    assert (report.ok, report.bad) == (False, gone.first)
+    assert (report.ok, report.bad, report.through) == (False, len(left) + 1, len(entries))
+
+
+@given(SIZES, st.integers(1, 5))
+def test_a_crash_between_anchor_and_seal_is_no_alarm(sizes: list[int], more: int) -> None:
+    """An anchor whose seal was never kept stays good when the seal is made anew, larger."""
+    entries = written(sum(sizes) + more)
+    seals = chain(entries, sizes)
+    anchors = [audit.anchor(one) for one in seals]
+    before = seals[-2] if len(seals) > 1 else None
+    anew = audit.seal(before, entries[seals[-1].first - 1 :], NOW)
+
+    assert audit.verify([*seals[:-1], anew], entries, anchors).ok
+    assert audit.verify(seals[:-1], entries, anchors).ok
+    entries[seals[-1].last - 1] = replace(entries[seals[-1].last - 1], actor="x")
+    assert not audit.verify(seals[:-1], entries, anchors).ok
 
 
 def test_a_chain_that_was_forged_whole_does_not_match_its_anchors() -> None:

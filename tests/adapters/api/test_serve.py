@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from opx.api.serve import GRACE_S, serve
+from opx.errors import Unavailable
 from opx.settings import Settings
 
 
@@ -45,3 +47,15 @@ def test_it_says_where_it_is_and_stops_with_streams_open(
         asyncio.run(story())
     assert caplog.records == []
     assert settings.front_file.stat().st_mode & 0o077 == 0
+
+
+def test_an_address_that_is_taken_is_said_plainly(made: Any, tmp_path: Path) -> None:
+    """A port in other hands is an error with its mend, not a traceback."""
+    world = made.World()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        settings = Settings(data=tmp_path, port=port)
+        with pytest.raises(Unavailable, match=f"port {port} cannot be had") as raised:
+            asyncio.run(serve(world.app(), world.front, settings, asyncio.Event()))
+    assert "--port" in raised.value.hint
+    assert not settings.front_file.exists()

@@ -13,7 +13,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+)
 
 from opx.api import access
 from opx.api.front import Front
@@ -41,13 +46,15 @@ async def health() -> JSONResponse:
     return answer({"status": "ok"})
 
 
-@router.get("/metrics")
-async def metrics(front: TheFront) -> Response:
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(front: TheFront) -> PlainTextResponse:
     """opx's own metrics, as Prometheus text. Needs no login."""
-    return Response(front.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return PlainTextResponse(
+        front.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8"
+    )
 
 
-@router.get("/login")
+@router.get("/login", status_code=303, response_class=RedirectResponse)
 async def login(
     request: Request, front: TheFront, code: Annotated[str, Query(max_length=100)]
 ) -> RedirectResponse:
@@ -80,7 +87,11 @@ async def _status(front: Front) -> dict[str, Any]:
     return {**seen, "processes": processes, "lag_ms": lag}
 
 
-@router.get("/", response_class=HTMLResponse)
+@router.get(
+    "/",
+    response_class=HTMLResponse,
+    responses={401: {"description": "Not logged in", "content": {"text/html": {}}}},
+)
 async def page(request: Request, front: TheFront) -> HTMLResponse:
     """The status page; without a login, how to get one."""
     try:

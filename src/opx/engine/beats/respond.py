@@ -131,6 +131,7 @@ class Respond:
         asked = guards.UNDO_GUARDS if undo else guards.GUARDS
         decision = gate.decide(case, now, parts.new_id(now), asked)
         await parts.store.write(lambda tx: self._decided(tx, run, case, decision))
+        parts.failpoint("decided")
 
     def _decided(self, tx: WriteTx, run: Run, case: Case, decision: Decision) -> None:
         tx.add(decision)

@@ -191,7 +191,9 @@ class Sense:
         self._memory = None
         correlated = correlate.step(memory.groups, derived.findings, derived.now)
         correlated.episodes += correlate.tick(memory.groups, derived.now)
+        self._parts.failpoint("derived")
         await self._parts.store.write(lambda tx: self._keep(tx, derived, correlated, seq))
+        self._parts.failpoint("committed")
         memory.seq = seq
         self._memory = memory
 

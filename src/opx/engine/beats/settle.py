@@ -59,6 +59,7 @@ class Settle:
                 self.settled(tx, asked, judged)
 
         await parts.store.write(commit)
+        parts.failpoint("verified")
 
     def settled(self, tx: WriteTx, run: Run, verdict: Verdict, why: str = "") -> None:
         """Write what a verdict means for the run, the records, the incident and people."""
