@@ -20,6 +20,7 @@ from tests.e2e.support import Opx, needs, program, until
 
 from opx.playground import processes
 
+BINARY = needs("prometheus")
 AT_ONCE, MEASURED = "prom-checkout", "prom-search"
 RESENDS = 4
 
@@ -92,9 +93,9 @@ class Prometheus:
         (self.folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
         (self.folder / "rules.yml").write_text(yaml.safe_dump(groups))
 
-    def command(self, binary: str) -> list[str]:
+    def command(self) -> list[str]:
         return [
-            binary,
+            BINARY,
             f"--config.file={self.folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={self.folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
@@ -137,13 +138,13 @@ def attached(opx: Opx, incident: str, what: str) -> int:
 
 @pytest.fixture(scope="module")
 def prometheus(opx: Opx, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    binary, folder = needs("prometheus"), tmp_path_factory.mktemp("prometheus")
+    folder = tmp_path_factory.mktemp("prometheus")
     token = opx.token("prometheus", "ingest", services=(AT_ONCE, MEASURED))
     (folder / "token").write_text(token)
     with exporting() as exporter:
         server = Prometheus(folder, opx, exporter)
         server.configure(ALWAYS, WHILE)
-        with server.http, program(server.command(binary), folder / "log") as process:
+        with server.http, program(server.command(), folder / "log") as process:
             server.pid = process.pid
             yield server
 

@@ -83,7 +83,7 @@ def _bound(settings: Settings) -> socket.socket:
         )
     except OSError as error:
         raise Unavailable(
-            f"{settings.host} port {settings.port} cannot be had: {error.strerror}",
+            f"{settings.host} port {settings.port} cannot be had: {os.strerror(error.errno or 0)}",
             hint="stop what uses it, or choose another: --port N, or port in opx.toml",
         ) from error
 

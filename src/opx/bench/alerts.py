@@ -71,9 +71,7 @@ class Run:
 
 def measure(seconds: float, tell: Tell) -> list[Figure]:
     """Single alerts, then batches."""
-    return [
-        figure for goal in GOALS for figure in _figures(goal, list(_tries(goal, seconds, tell)))
-    ]
+    return [figure for goal in GOALS for figure in figures(goal, list(_tries(goal, seconds, tell)))]
 
 
 def _tries(goal: Goal, seconds: float, tell: Tell) -> Iterator[Run]:
@@ -120,7 +118,7 @@ def _visible(made: Rig, accepted: int) -> bool:
     return rig.count(made.product.data, "findings") >= accepted
 
 
-def _figures(goal: Goal, runs: list[Run]) -> list[Figure]:
+def figures(goal: Goal, runs: list[Run]) -> list[Figure]:
     """The rate at which opx kept up, then what else the same run showed."""
     fastest, run = runs[0], runs[-1]
     note = f"as fast as it answered: {fastest.sent.rate:,.0f}/s, {fastest.behind} ms behind"

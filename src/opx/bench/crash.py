@@ -29,6 +29,7 @@ from opx.playground.system import Playground
 THERE_WITHIN_S = 30.0
 LOOK_S = 0.5
 PAGE = 10_000
+CUT_BYTES = 4_096
 _FOUND = {
     "alert": "SELECT json_extract(body, '$.evidence.labels.number') FROM findings"
     " WHERE json_extract(body, '$.rule') = 'alert'",
@@ -108,7 +109,7 @@ def run(folder: Path, kills: int, seed: int, tell: Tell, full: int = 2) -> Outco
         left=ordeal.left,
         needed=ordeal.needed.total(),
         starts=starts,
-        cuts=torn.cut(ordeal.data / "wal"),
+        cuts=torn.cut(ordeal.data / "wal", CUT_BYTES, torn.recovered),
         full=full,
     )
 
@@ -199,10 +200,10 @@ def _count(data: Path, client: Client, books: Books, base: int) -> dict[str, Cou
         for kind, statement in _FOUND.items()
     }
     found["point"] = _points(client, books, base)
-    return {kind: _judged(books, kind, numbers) for kind, numbers in found.items()}
+    return {kind: judged(books, kind, numbers) for kind, numbers in found.items()}
 
 
-def _judged(books: Books, kind: str, found: Counter[int]) -> Count:
+def judged(books: Books, kind: str, found: Counter[int]) -> Count:
     acked, opened = books.acked[kind], books.open[kind]
     return Count(
         acked=len(acked),

@@ -10,6 +10,7 @@ and must be read, once and in order; the torn one was not, and must be gone.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,6 @@ from opx.adapters.stores.wal import format, segments
 from opx.adapters.stores.wal.tail import WalTail
 from opx.core.ingest.signals import Tick
 
-LAST_BYTES = 4_096
-"""Frames from the end of the log are cut until so many bytes have been."""
 IN_MEMORY = Path("/dev/shm")
 
 
@@ -39,8 +38,13 @@ class Cuts:
     doubled: int
 
 
-def cut(wal: Path, last_bytes: int = LAST_BYTES) -> Cuts:
-    """Cut a copy of the end of the log in ``wal`` at every byte."""
+Recover = Callable[[Path, int], list[int]]
+"""A folder and the seq before its first frame; the seqs that are read there."""
+
+
+def cut(wal: Path, last_bytes: int, recover: Recover) -> Cuts:
+    """Cut a copy of the end of the log in ``wal`` at every byte, from ``last_bytes`` before
+    its end or a little earlier."""
     newest = segments.listed(wal)[-1]
     data = newest.path.read_bytes()
     tail = _last(data, last_bytes)
@@ -50,7 +54,7 @@ def cut(wal: Path, last_bytes: int = LAST_BYTES) -> Cuts:
         with tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as folder:
             path = Path(folder) / f"{tail[0].seq:020d}{segments.SUFFIX}"
             path.write_bytes(data[tail[0].start : at])
-            found = _recovered(Path(folder), tail[0].seq - 1)
+            found = recover(Path(folder), tail[0].seq - 1)
         tried += 1
         lost += len(set(wanted) - set(found))
         doubled += len(found) - len(set(found) & set(wanted))
@@ -67,7 +71,7 @@ def _last(data: bytes, last_bytes: int) -> list[_Frame]:
     return frames[max(0, frames.index(first) - 1) :]
 
 
-def _recovered(folder: Path, floor: int) -> list[int]:
+def recovered(folder: Path, floor: int) -> list[int]:
     """The seqs that are read after a restart and one more commit, without that one."""
     writer = segments.Writer(folder, floor)
     payload = format.commit([], [], [format.encode_items([Tick(1)])])

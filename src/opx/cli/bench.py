@@ -65,12 +65,17 @@ def bench(
             found += measures[name]()
         except OpxError as error:
             failed[name.value] = str(error)
+    raise typer.Exit(conclude(found, failed, seed, as_json))
+
+
+def conclude(found: list[Figure], failed: dict[str, str], seed: int, as_json: bool) -> int:
+    """Print what was found; the exit code, 1 when something ``failed`` to be measured."""
     if as_json:
         figures = [asdict(figure) for figure in found]
         show.as_json({"seed": seed, "figures": figures, "failed": failed})
     else:
         _print(found, failed, seed)
-    raise typer.Exit(1 if failed else 0)
+    return 1 if failed else 0
 
 
 def _teller() -> Tell:

@@ -138,8 +138,9 @@ def _sum_up(console: Console, report: Report) -> None:
     console.print(
         f"\n{totals['verified_success']} of {totals['repairs']} repairs verified by opx and "
         f"confirmed by the load generator, {totals['false_actions']} false actions in "
-        f"{totals['trials']} trials; mean time to detect {totals['mttd_s']} s, to recover "
-        f"{totals['mttr_s']} s (seed {report.seed})",
+        f"{totals['trials']} trials; first verified recovery {totals['first_verified_s']} s after "
+        f"the start; mean time to detect {totals['mttd_s']} s, to recover {totals['mttr_s']} s "
+        f"(seed {report.seed})",
         soft_wrap=True,
     )
 

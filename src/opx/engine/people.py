@@ -111,7 +111,9 @@ class People:
             tx.append(journal.entry(now, grant.id, "grant.given", ask.by.name, grant=given))
             return queries.grant_view(given)
 
-        request = {"grant": grant.id, "autonomy": grant.autonomy, "probation": grant.probation}
+        ttl = grant.expires_at - grant.at if grant.expires_at else None
+        terms = [grant.autonomy, grant.probation, ttl]
+        request = {"grant": grant.id, "terms": terms}
         return await self._once(ask, "grant", request, do)
 
     # ------------------------------------------------------------ documents

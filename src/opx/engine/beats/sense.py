@@ -79,6 +79,7 @@ class Sense:
             chunks = self._tail.read(memory.seq, MOST_CHUNKS)
             if not chunks:
                 return 0
+            self._memory = None  # what follows changes it; only a commit makes it true
             await self._commit(memory, self._detect(memory, chunks), chunks[-1].seq)
             self.lag_ms = max(0, self._parts.clock.now() - chunks[-1].at)
             return len(chunks)
@@ -95,9 +96,11 @@ class Sense:
         async with self._turn:
             memory = await self._remembered()
             now = self._parts.clock.now()
+            self._memory = None
             found = probes.step(memory.probes, catalogue, answers, now)
             if found:
                 await self._commit(memory, Derived(now=now, findings=found), memory.seq)
+            self._memory = memory
 
     async def save_detectors(self) -> int:
         """Keep the detectors' state with its place in the log; return that place."""
@@ -188,7 +191,6 @@ class Sense:
 
     async def _commit(self, memory: Memory, derived: Derived, seq: int) -> None:
         """Correlate and keep everything with the position; on failure forget the memory."""
-        self._memory = None
         correlated = correlate.step(memory.groups, derived.findings, derived.now)
         correlated.episodes += correlate.tick(memory.groups, derived.now)
         self._parts.failpoint("derived")
