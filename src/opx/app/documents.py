@@ -53,6 +53,8 @@ def read(document: Document) -> Bound:
 def check(text: str, source: str, known: Sequence[StoredDocument]) -> Sequence[Checked]:
     """Every document of ``text``, read; references resolved in itself and ``known``."""
     documents = parse_yaml(text, source)
+    if not documents:
+        raise DocumentError("there is no document in it", source=source, line=1)
     seen: set[str] = set()
     for document in documents:
         id = f"{document.kind}/{document.name}"

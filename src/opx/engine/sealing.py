@@ -4,8 +4,9 @@
 """Sealing the journal as it grows, and anchoring each seal outside the database.
 
 Run by ``brain`` every second. The rule of the chain is ``audit``'s; this reads, writes and
-anchors. The anchor is written before the seal is kept: a crash in between leaves an anchor
-that the next seal repeats, never a seal that nobody vouches for.
+anchors. The anchor is written before the seal is kept, so no seal is ever without one; an
+anchor that a crash left without its seal ends in the middle of the next, where ``audit``
+checks it too.
 """
 
 from __future__ import annotations

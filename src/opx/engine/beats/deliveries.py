@@ -18,7 +18,7 @@ from opx.engine.beats.parts import ACTOR, Parts
 from opx.engine.ports import Receiver, Where, WriteTx
 from opx.errors import OpxError
 
-MOST_TRIES = 12
+MOST_TRIES = 20
 FIRST_WAIT: Ms = SECOND
 LONGEST_WAIT: Ms = 5 * MINUTE
 
