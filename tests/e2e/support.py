@@ -29,8 +29,8 @@ from opx.playground.layout import Started
 T = TypeVar("T")
 
 ROLES = ("front", "brain", "hands")
-READY_S = 45.0
-SOON_S = 20.0
+READY_S = 90.0
+SOON_S = 30.0
 """For what takes opx a second or two when the machine has nothing else to do."""
 REQUIRE = "OPX_REQUIRE_PEERS"
 

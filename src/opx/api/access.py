@@ -20,7 +20,7 @@ from opx.errors import NotAllowed, NotLoggedIn
 
 COOKIE = "opx_session"
 NOBODY = "nobody"
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 async def enter(request: Request, permission: Permission) -> Principal:
@@ -41,7 +41,7 @@ def authorise(request: Request, permission: Permission) -> Principal:
     principal = principal_of(request)
     if principal is None:
         raise NotLoggedIn
-    if _bearer(request) is None and request.method not in _SAFE:
+    if _bearer(request) is None and request.method not in SAFE:
         _same_origin(request)
     if not roles.may(principal.roles, permission):
         raise NotAllowed(f"{principal.name} may not {permission.value.replace('_', ' ')}")

@@ -13,10 +13,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.routing import BaseRoute
+from starlette.routing import Route
 
 from opx import __version__
-from opx.api import errors
+from opx.api import errors, ingest
 from opx.api.errors import MOST_BODY, PREFIX
 from opx.api.front import Front
 from opx.api.routes import (
@@ -34,7 +34,7 @@ LOG = logging.getLogger("opx.api")
 AREAS = (incidents, automation, documents, telemetry, journal, tokens)
 
 
-def create(front: Front, ingest_routes: Sequence[BaseRoute] = ()) -> FastAPI:
+def create(front: Front, ingest_routes: Sequence[Route] = ()) -> FastAPI:
     """The application. ``ingest_routes`` are plain Starlette routes and stand first."""
 
     @contextlib.asynccontextmanager
@@ -65,6 +65,7 @@ def create(front: Front, ingest_routes: Sequence[BaseRoute] = ()) -> FastAPI:
     for area in AREAS:
         app.include_router(area.router, prefix=PREFIX, max_body_size=MOST_BODY)
     app.include_router(pages.router)
+    app.add_middleware(ingest.Direct, routes=ingest_routes)
     app.add_middleware(errors.Boundary, front=front)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

@@ -13,15 +13,15 @@ import logging
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from opx.api import problems
+from opx.api import access, problems
 from opx.api.front import Front
-from opx.errors import OpxError, TooLarge
+from opx.errors import NotLoggedIn, OpxError, TooLarge
 
 LOG = logging.getLogger("opx.api")
 PREFIX = "/api/v1"
@@ -38,6 +38,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 class Boundary:
@@ -57,13 +58,13 @@ class Boundary:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                headers = MutableHeaders(scope=message)
-                headers["X-Opx-Automation"] = self._front.live.automation
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                given = message["headers"]
+                own = {name for name, _ in given}
+                mode = (b"x-opx-automation", self._front.live.automation.encode())
+                message["headers"] = [*given, mode, *(h for h in _HEADERS if h[0] not in own)]
             await send(message)
 
-        refusal = self._refused(scope["path"], Headers(scope=scope))
+        refusal = self._refused(scope["path"], Headers(scope=scope)) or _stranger(scope)
         if refusal is not None:
             await refusal(scope, receive, sending)
             return
@@ -92,6 +93,17 @@ class Boundary:
             "opx does not answer to this name",
             hint="add it to allowed_hosts in opx.toml",
         )
+
+
+def _stranger(scope: Scope) -> Response | None:
+    """A 401 for a change that nobody asks for, before anything of its body is read."""
+    if scope["method"] in access.SAFE or not scope["path"].startswith(PREFIX):
+        return None
+    try:
+        known = access.principal_of(Request(scope)) is not None
+    except OpxError as error:
+        return problems.of(error)
+    return None if known else problems.of(NotLoggedIn())
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:

@@ -23,7 +23,8 @@ def run_role(role: str, settings: Settings) -> None:
         level=settings.log_level.upper(), format=f"%(asctime)s {role} %(levelname)s %(message)s"
     )
     module = importlib.import_module(f"opx.app.{role}")
-    asyncio.run(_until_told(module.main, settings))
+    with asyncio.Runner(loop_factory=module.new_event_loop) as runner:
+        runner.run(_until_told(module.main, settings))
 
 
 def prepare(settings: Settings) -> str:

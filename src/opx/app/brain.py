@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 
 from opx.adapters.anchors import AnchorFile
@@ -28,11 +29,15 @@ from opx.engine.ports import Clock, Receiver, Saved, Store
 from opx.engine.sealing import Sealer
 from opx.settings import Settings
 
+new_event_loop = asyncio.new_event_loop
+
 log = logging.getLogger("opx.brain")
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Think until ``stop``."""
+    # Findings come by the thousand and stay: looking for garbage among them costs a fifth.
+    gc.set_threshold(50_000, 20, 20)
     clock, store = SystemClock(), SqlStore(settings.database_url)
     receivers: dict[str, Receiver] = {}
     if settings.webhook_url:

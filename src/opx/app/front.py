@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 from functools import partial
 
+import uvloop
+
 from opx.adapters import locks
 from opx.adapters.anchors import AnchorFile
 from opx.adapters.failpoints import Failpoints
@@ -32,6 +34,8 @@ from opx.engine.intake import Intake, Limits
 from opx.engine.ports import Appender, Batch, Clock, Saved, Store
 from opx.errors import Unavailable
 from opx.settings import Settings
+
+new_event_loop = uvloop.new_event_loop
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:

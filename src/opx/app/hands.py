@@ -18,6 +18,8 @@ from opx.adapters.system import SystemClock
 from opx.engine.hands import Hands
 from opx.settings import Settings
 
+new_event_loop = asyncio.new_event_loop
+
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Serve orders until ``stop``."""

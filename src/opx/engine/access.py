@@ -60,7 +60,7 @@ class Access:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._tokens: dict[str, Token] = {}
+        self._tokens: dict[str, tuple[Token, Principal]] = {}
         self._read_at: Ms | None = None
 
     def principal(self, secret: str) -> Principal | None:
@@ -69,16 +69,16 @@ class Access:
         now = self._clock.now()
         if self._read_at is None or now - self._read_at > STALE:
             raise Unavailable("tokens cannot be read now")
-        token = self._tokens.get(id_of(secret))
+        token, principal = self._tokens.get(id_of(secret), (None, None))
         if token is None or not valid(token, now) or token.single_use:
             return None
-        return Principal(token.name, roles_of(token), frozenset(token.services))
+        return principal
 
     async def refresh(self) -> None:
         """Read the tokens again. Called when the store changed, and after each own change."""
         now = self._clock.now()
         tokens = await self._store.read(lambda tx: _in_force(tx, now))
-        self._tokens = {token.id: token for token in tokens}
+        self._tokens = {token.id: (token, principal_of(token)) for token in tokens}
         self._read_at = now
 
     def still_fresh(self) -> None:
@@ -141,6 +141,10 @@ class Access:
 def valid(token: Token, now: Ms) -> bool:
     expired = token.expires_at is not None and token.expires_at <= now
     return token.revoked_at is None and not expired
+
+
+def principal_of(token: Token) -> Principal:
+    return Principal(token.name, roles_of(token), frozenset(token.services))
 
 
 def roles_of(token: Token) -> frozenset[Role]:

@@ -11,20 +11,22 @@ housekeeping. It never touches a target: ``hands`` does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from opx.core.act.run import ENDED, Run
+from opx.core.act.run import ENDED, Run, RunStatus
 from opx.core.base.time import DAY, HOUR, SECOND, Ms
-from opx.core.decide.case import Automation, Mode
+from opx.core.decide import scopes
+from opx.core.decide.case import Mode
+from opx.core.decide.decision import Reason
 from opx.core.incident.incident import Incident, Status
 from opx.engine import commands
-from opx.engine.beats import case as cases
 from opx.engine.beats import deliveries
+from opx.engine.beats.case import Knowledge
 from opx.engine.beats.parts import RESPOND, RUN, Parts
 from opx.engine.beats.respond import Respond
 from opx.engine.beats.runs import Runs
-from opx.engine.beats.sense import Sense
+from opx.engine.beats.sense import MOST_CHUNKS, Sense
 from opx.engine.ports import (
     ReadTx,
     Receiver,
@@ -36,7 +38,7 @@ from opx.engine.ports import (
     WriteTx,
 )
 
-POLL: Ms = 20
+POLL: Ms = 50
 """How long a loop that found nothing waits before it looks at the log again."""
 FLUSH_EVERY: Ms = 2 * SECOND
 SAVE_EVERY: Ms = 10 * SECOND
@@ -45,7 +47,7 @@ PROBE_EVERY: Ms = 50
 BACK_OFF_MOST: Ms = 5 * SECOND
 NEWEST = 50
 MANY = 10_000
-"""Open incidents that a sweep looks at: usually the newest, after a resume all."""
+"""Open incidents that a sweep looks at: usually the newest, all when a mode has changed."""
 OVERDUE: Ms = 2 * SECOND
 """A run this long past due has lost its wake-up: the sweep wakes it again."""
 
@@ -59,7 +61,7 @@ class Brain:
     tail: Tail
     telemetry: Telemetry
     receivers: Mapping[str, Receiver]
-    reload: Callable[[list[StoredDocument]], cases.Knowledge]
+    reload: Callable[[list[StoredDocument]], Knowledge]
     seal: Callable[[], Awaitable[None]]
     complain: Callable[[str, Exception], None]
     sense: Sense = field(init=False)
@@ -112,7 +114,7 @@ class Brain:
                 await _pause(stop, wait)
 
     async def _sense(self) -> Ms:
-        return 0 if await self.sense.take() else POLL
+        return 0 if await self.sense.take() == MOST_CHUNKS else POLL
 
     async def _probe(self) -> Ms:
         await self.sense.probe()
@@ -147,27 +149,27 @@ class Brain:
         """Notice changed documents and modes, and wake what has lost its wake-up."""
         await self._learn_documents()
         modes = tuple(await self.parts.store.read(lambda tx: tx.find(Mode, order="id")))
-        running = all(mode.automation is Automation.RUNNING for mode in modes)
-        resumed = running and bool(self._modes) and modes != self._modes
-        self._modes = modes
-        overdue, idle = await self.parts.store.read(lambda tx: self._due(tx, resumed))
+        most = NEWEST if modes == self._modes else MANY
+        overdue, idle = await self.parts.store.read(lambda tx: self._due(tx, modes, most))
         if overdue or idle:
             await self.parts.store.write(lambda tx: self._wake(tx, overdue, idle))
+        self._modes = modes
         return SWEEP_EVERY
 
-    def _due(self, tx: ReadTx, resumed: bool) -> tuple[list[Run], list[Incident]]:
-        """The runs that are overdue, and the incidents that nobody has looked at; after a
-        resume also those whose repair a halt may have refused."""
+    def _due(
+        self, tx: ReadTx, modes: Sequence[Mode], most: int
+    ) -> tuple[list[Run], list[Incident]]:
+        """The runs that are overdue, and the incidents that nobody has looked at or whose
+        repair a halt refused that is over."""
         now = self.parts.clock.now()
         late = tx.find(Run, Where("due_at", "le", now - OVERDUE))
         overdue = [r for r in late if r.status not in ENDED and r.id not in self.runs.active]
         status = Where("status", "eq", Status.OPEN)
-        newest = tx.find(Incident, status, order="-opened_at", limit=MANY if resumed else NEWEST)
         idle = [
             incident
-            for incident in newest
+            for incident in tx.find(Incident, status, order="-opened_at", limit=most)
             if (incident.insight is None and incident.updated_at <= now - OVERDUE)
-            or (resumed and not cases.active(tx, incident.id))
+            or (incident.runs and _resumed(tx, incident, modes))
         ]
         return overdue, idle
 
@@ -189,6 +191,17 @@ class Brain:
         if known != self._documents:
             self.parts.knowledge = self.reload(documents)
             self._documents = known
+
+
+def _resumed(tx: ReadTx, incident: Incident, modes: Sequence[Mode]) -> bool:
+    """Whether its newest run was refused by a halt, and none stands in its way any more."""
+    found = tx.find(Run, Where("incident", "eq", incident.id), order="-number", limit=1)
+    return any(
+        run.status is RunStatus.REFUSED
+        and Reason.HALTED in run.reason
+        and scopes.halting(modes, run.proposal) is None
+        for run in found
+    )
 
 
 async def _pause(stop: asyncio.Event, span: Ms) -> None:

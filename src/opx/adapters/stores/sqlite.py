@@ -28,6 +28,8 @@ _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA wal_autocheckpoint = 4000",
+    # At most 16 MB, taken as needed: new ids fall anywhere in their index.
+    "PRAGMA cache_size = -16000",
 )
 
 

@@ -14,19 +14,26 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
+_AS_IT_IS = frozenset({str, int, float, bool, type(None)})
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
+
 
 def plain(value: object) -> Any:
     """The JSON form of ``value``: dicts, lists, strings, numbers, booleans and None."""
+    if type(value) in _AS_IT_IS:  # the usual case: ids are made on the hot path
+        return value
+    if isinstance(value, (list, tuple)):
+        return [item if type(item) in _AS_IT_IS else plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Enum):
         return value.value
-    if value is None or isinstance(value, (str, bool, int, float)):
+    if isinstance(value, (str, bool, int, float)):
         return value
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
     if isinstance(value, (set, frozenset)):
         return sorted(plain(item) for item in value)
     raise TypeError(f"{type(value).__name__} has no canonical JSON form")
@@ -34,7 +41,4 @@ def plain(value: object) -> Any:
 
 def dumps(value: object) -> bytes:
     """Canonical JSON bytes of ``value``. ``ValueError`` on NaN or infinity."""
-    text = json.dumps(
-        plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-    return text.encode()
+    return _encode(plain(value)).encode()

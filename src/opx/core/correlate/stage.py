@@ -175,9 +175,10 @@ class SenseState:
 
     def has_seen(self, group: Group, finding: str) -> bool:
         """Whether it fired in this group's episode or in the one before it."""
-        return any(
-            group in known and finding in known[group].seen for known in (self.live, self.ended)
-        )
+        for one in (self.live.get(group), self.ended.get(group)):
+            if one is not None and finding in one.seen:
+                return True
+        return False
 
 
 def group_of(finding: Finding) -> Group:

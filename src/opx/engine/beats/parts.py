@@ -53,9 +53,15 @@ class Parts:
         """Start a segment now."""
         self.workflows.start(StartRequest(id=id, kind=kind, args=args), tx)
 
-    def respond_to(self, tx: WriteTx, incident: str, version: int) -> None:
-        """Wake the respond beat for an incident, once per version of it."""
-        self.wake(tx, f"{RESPOND}/{incident}/{version}", RESPOND, incident=incident)
+    def respond_to(self, tx: WriteTx, incident: str, version: int, due: Ms | None = None) -> None:
+        """Wake the respond beat for an incident, once per version of it; now, or when due."""
+        request = StartRequest(
+            id=f"{RESPOND}/{incident}/{version}",
+            kind=RESPOND,
+            args={"incident": incident},
+            not_before=due,
+        )
+        self.workflows.start(request, tx)
 
     def go_on(self, tx: WriteTx, run: Run) -> None:
         """Wake a segment for a run when it is due, once per version of it. A segment that is

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from opx.core.base.time import Ms
+from opx.core.base.time import SECOND, Ms
 from opx.core.correlate import stage as correlate
 from opx.core.correlate.episode import Episode
 from opx.core.detect import alerts, events, probes, thresholds
@@ -34,6 +34,8 @@ DETECTORS = "detectors"
 MOST_ROWS = 10_000_000
 MOST_CHUNKS = 256
 """Commits of the log that one commit of the store takes in."""
+AGAIN: Ms = SECOND
+"""An open incident that keeps growing is responded to this often, however fast it grows."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,6 +50,8 @@ class Memory:
     thresholds: thresholds.ThresholdState = field(default_factory=thresholds.ThresholdState)
     groups: correlate.SenseState = field(default_factory=correlate.SenseState)
     series: dict[int, Series] = field(default_factory=dict)
+    responses: dict[str, Ms] = field(default_factory=dict)
+    """When each growing incident is responded to next, or was last."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -194,13 +198,18 @@ class Sense:
         correlated = correlate.step(memory.groups, derived.findings, derived.now)
         correlated.episodes += correlate.tick(memory.groups, derived.now)
         self._parts.failpoint("derived")
-        await self._parts.store.write(lambda tx: self._keep(tx, derived, correlated, seq))
+        await self._parts.store.write(lambda tx: self._keep(tx, memory, derived, correlated, seq))
         self._parts.failpoint("committed")
         memory.seq = seq
         self._memory = memory
 
     def _keep(
-        self, tx: WriteTx, derived: Derived, correlated: correlate.Correlated, seq: int
+        self,
+        tx: WriteTx,
+        memory: Memory,
+        derived: Derived,
+        correlated: correlate.Correlated,
+        seq: int,
     ) -> None:
         now = derived.now
         episodes = {episode.id: episode for episode in correlated.episodes}
@@ -225,10 +234,13 @@ class Sense:
                 )
             )
         for episode in episodes.values():
-            self._tell_incident(tx, episode, correlated.members.get(episode.id, []), now)
+            fresh = correlated.members.get(episode.id, [])
+            self._tell_incident(tx, memory, episode, fresh, now)
         tx.set(Saved(id=POSITION, seq=seq))
 
-    def _tell_incident(self, tx: WriteTx, episode: Episode, fresh: list[Finding], now: Ms) -> None:
+    def _tell_incident(
+        self, tx: WriteTx, memory: Memory, episode: Episode, fresh: list[Finding], now: Ms
+    ) -> None:
         """Open, extend or resolve the incident of an episode that changed."""
         incident = tx.get(Incident, Incident.id_of(episode.id))
         if incident is None:
@@ -241,13 +253,21 @@ class Sense:
             tx.save(attached)
         self._attached(tx, attached, fresh, now)
         if episode.ended_at is not None:
+            memory.responses.pop(attached.id, None)
             resolved = change(tx, attached, Change.EPISODE_ENDED, now)
             self._parts.tell(tx, edges.resolved(resolved, now))
         elif attached.status is Status.MITIGATED and _new_symptom(fresh):
             relapsed = change(tx, attached, Change.RELAPSED, now)
             self._parts.respond_to(tx, relapsed.id, relapsed.version)
         elif attached.status is Status.OPEN and _new_symptom(fresh):
-            self._parts.respond_to(tx, attached.id, attached.version)
+            self._respond_again(tx, memory, attached, now)
+
+    def _respond_again(self, tx: WriteTx, memory: Memory, incident: Incident, now: Ms) -> None:
+        """At once, or a while after the last time; not at all if that is still to come."""
+        last = memory.responses.get(incident.id, 0)
+        if last <= now:
+            due = memory.responses[incident.id] = max(now, last + AGAIN)
+            self._parts.respond_to(tx, incident.id, incident.version, due)
 
     def _promote(self, tx: WriteTx, episode: Episode, fresh: list[Finding], now: Ms) -> None:
         promotion = gate.promote(episode, None, now)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The whole API, driven from its own description, and the doors that are not in it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from tests.e2e.support import Opx, running, until
+
+from opx.playground import processes
+
+DESCRIPTION = "/api/v1/openapi.json"
+SAFE = {"get", "head", "options"}
+ENDLESS = "/api/v1/stream"
+NOT_ASKED = (
+    # A document, an instant and a cursor are text to a schema, and not any text is one.
+    "positive_data_acceptance",
+    # The ingest routes share a path with a page and are not in the description.
+    "unsupported_method",
+    "allow_header_conformance",
+)
+INGEST = ("/metrics", "/events", "/api/v2/alerts")
+ANSWERS = {200, 202, 400, 413, 415, 422, 429}
+BROKEN = """
+apiVersion: opx/v1
+kind: Service
+metadata: {{name: broken}}
+spec:
+  environment: test
+  health: {{http: "http://127.0.0.1:{port}/", interval: 1s, timeout: 1s, failures: 1}}
+  target: "http://127.0.0.1:{port}#broken"
+"""
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opx]:
+    """An opx of its own, because here anything may be done to it. It waits for an approval."""
+    with running(tmp_path_factory.mktemp("fuzzed")) as opx:
+        opx.apply(BROKEN.format(port=processes.free_ports(1)[0]))
+        until(lambda: opx.get("/approvals")["items"], "an approval to be asked for")
+        yield opx
+        assert opx.complete()
+        assert "Traceback" not in opx.said()
+
+
+@pytest.fixture(scope="module")
+def described(up: Opx) -> dict[str, Any]:
+    found: dict[str, Any] = up.http.get(DESCRIPTION).raise_for_status().json()
+    return found
+
+
+def drive(up: Opx, folder: Path, configuration: str, *which: str) -> None:
+    """Schemathesis as a process. What it finds, it prints with a command that shows it again."""
+    token = up.token(f"driver-{folder.name}", "admin")
+    file = folder / "schemathesis.toml"
+    file.write_text(configuration)
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("schemathesis")),
+            *("--config-file", str(file), "--no-color", "run", up.address + DESCRIPTION),
+            *("--header", f"Authorization: Bearer {token}", "--exclude-path", ENDLESS),
+            *("--checks", "all", "--exclude-checks", ",".join(NOT_ASKED)),
+            *("--phases", "coverage,fuzzing", "--max-examples", "10", "--request-timeout", "30"),
+            *which,
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert up.client(token).get("/api/v1/status").status_code == 200, "it locked itself out"
+
+
+def test_every_operation_answers_as_it_is_described(up: Opx, tmp_path: Path) -> None:
+    """Whatever an administrator sends, valid or not, no operation fails inside, and each
+    answers with a status, a type and a body that the description knows."""
+    doomed = up.post("/tokens", {"name": "doomed", "roles": ["viewer"]})["id"]
+    drive(
+        up,
+        tmp_path,
+        f"""
+        [[operations]]
+        include-name = "DELETE /api/v1/tokens/{{id}}"
+        parameters = {{ "path.id" = "{doomed}" }}
+        """,
+    )
+
+
+def test_operations_on_what_is_there_answer_as_described(up: Opx, tmp_path: Path) -> None:
+    """The same for an incident and a run that exist, so that more is reached than a 404."""
+    approval = up.get("/approvals")["items"][0]
+    drive(
+        up,
+        tmp_path,
+        f"""
+        [[operations]]
+        include-path-regex = "/incidents/"
+        parameters = {{ "path.id" = "{approval["incident"]}" }}
+        [[operations]]
+        include-path-regex = "/approvals/"
+        parameters = {{ "path.run" = "{approval["id"]}" }}
+        [[operations]]
+        include-path = "/api/v1/runs"
+        parameters = {{ "query.incident" = "{approval["incident"]}" }}
+        """,
+        *("--include-path-regex", "/incidents/|/approvals/|/runs"),
+    )
+
+
+def unsafe(described: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every operation that may change something: its method, and its path filled in."""
+    for path, operations in described["paths"].items():
+        for method in operations.keys() - SAFE:
+            yield method.upper(), path.replace("{", "").replace("}", "")
+
+
+def attempts(client: httpx.Client, method: str, path: str) -> set[int]:
+    """What is answered to a request without a body, with a bad one and with a fair one."""
+    kind = {"Content-Type": "application/json"}
+    return {
+        client.request(method, path, content=body, headers=kind).status_code
+        for body in (b"", b"{", b"{}")
+    }
+
+
+def test_nobody_may_change_anything(up: Opx, described: dict[str, Any]) -> None:
+    """Without a token each operation that may change something says 401, before it looks at
+    what was sent; with one that may only look it does nothing, unless it only looks, too."""
+    looks = {"/api/v1/query", "/api/v1/documents/lint"}
+    nobody, looker = up.client(), up.member("looker", "viewer")
+    doors = [*unsafe(described), *(("POST", path) for path in INGEST)]
+    assert len(doors) > 12
+    strong = {path: attempts(nobody, method, path) for method, path in doors}
+    assert {path: codes for path, codes in strong.items() if codes != {401}} == {}
+    weak = {path: attempts(looker, method, path) for method, path in doors}
+    assert {path for path, codes in weak.items() if 403 not in codes} == looks
+    assert all(codes <= {403, 422} for path, codes in weak.items() if path not in looks)
+
+
+NAMES = (
+    *("labels", "annotations", "startsAt", "endsAt", "generatorURL", "metric", "metrics", "value"),
+    *("timestamp", "specversion", "id", "source", "type", "time", "data", "severity", "service"),
+)
+KINDS = (
+    *("application/json", "application/cloudevents+json", "application/cloudevents-batch+json"),
+    *("application/json; charset=utf-16", "application/json;", "text/plain", "", "é/é"),
+)
+WORDS = ("1.0", "2026-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "sev1", "NaN")
+JSON, PLAIN = "application/json", "identity"
+plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+values = st.recursive(
+    plain | st.sampled_from(WORDS),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), inner, max_size=5)
+    ),
+    max_leaves=20,
+)
+bodies = st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode())
+kinds = st.sampled_from(KINDS)
+encodings = st.sampled_from([PLAIN, "gzip", "GZIP", "br", "gzip, gzip", ""])
+
+
+@pytest.fixture(scope="module")
+def sender(up: Opx) -> httpx.Client:
+    return up.member("sender", "ingest")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(body=bodies, kind=kinds, encoding=encodings, zipped=st.booleans())
+@example(body=b"[" * 100_000, kind=JSON, encoding=PLAIN, zipped=False)
+@example(body=b'{"labels":' * 50_000, kind=JSON, encoding=PLAIN, zipped=False)
+@example(body=b"\xff\xfe[]", kind=JSON, encoding=PLAIN, zipped=False)
+@example(body=b"[" + b"0," * 20_000 + b"0]", kind=JSON, encoding="gzip", zipped=True)
+@example(body=b" " * (8 << 20), kind=JSON, encoding="gzip", zipped=True)
+@example(body=b'{"value": 1e400, "metric": "a"}', kind=JSON, encoding="", zipped=False)
+def test_no_body_breaks_the_way_in(
+    sender: httpx.Client, body: bytes, kind: str, encoding: str, zipped: bool
+) -> None:
+    """Whatever bytes of whatever type and encoding are sent as telemetry, they are taken or
+    refused with a reason, never with an error of ours."""
+    headers = {b"Content-Type": kind.encode(), b"Content-Encoding": encoding.encode()}
+    content = gzip.compress(body, 1) if zipped else body
+    for path in INGEST:
+        answer = sender.post(path, content=content, headers=headers)
+        assert answer.status_code in ANSWERS, answer.text
+        if answer.status_code >= 400:
+            assert answer.json()["code"]
