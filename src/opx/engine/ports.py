@@ -283,7 +283,8 @@ class Action(Protocol):
     spec: ActionSpec
 
     async def observe(self, target: str) -> dict[str, str]:
-        """The target now: enough to tell later whether the effect happened.
+        """The target now: enough to tell later whether the effect happened. A process is
+        observed with its ``pid``: hands refuses opx's own by it.
         ``Unavailable`` when it cannot be seen."""
         ...
 

@@ -2,7 +2,7 @@
 
 """Stage 2, detect: what is wrong.
 
-Four detectors, each a ``step`` over its own state: other systems' alerts, health probes
+Detectors, each a ``step`` over its own state: other systems' alerts, health probes
 that are asked through ``needs``, threshold rules over metric streams, and event classes.
 Emits a ``Finding`` on an edge (it began, it is over), never on a level, and gives the
 same finding the same id however often it is told. It must never decide who hears of it.
