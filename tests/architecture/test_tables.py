@@ -22,6 +22,6 @@ def test_every_kind_of_probe_can_be_written_and_asked() -> None:
 def test_every_wire_has_a_route_and_a_parser() -> None:
     """What ``app`` wires is what the routes serve."""
     clock = ManualClock()
-    intake = front._intake(MemoryLog(clock), clock)
+    intake = front._intake(MemoryLog(clock), clock, 1000)
 
     assert set(intake.wires) == set(ingest.MEDIA_TYPES)

@@ -73,7 +73,7 @@ async def _appender(settings: Settings, clock: Clock, store: Store) -> WalAppend
     )
 
 
-def _intake(appender: WalAppender, clock: Clock, rate: int) -> Intake:
+def _intake(appender: Appender, clock: Clock, rate: int) -> Intake:
     index, catalogue = metrics.SeriesIndex(appender.series()), Catalogue()
     return Intake(
         appender=appender,
