@@ -52,18 +52,18 @@ def measure(seconds: float, tell: Tell) -> list[Figure]:
 
 def _first_accepted(product: Product) -> None:
     """Wait until a point is accepted."""
-    token = product.data / "admin.token"
-    processes.wait_for(token.exists, READY_WITHIN_S, "a token", LOOK_S)
-    processes.wait_for(lambda: token.read_text().strip(), READY_WITHIN_S, "a token", LOOK_S)
-    headers = {
-        "Authorization": f"Bearer {token.read_text().strip()}",
-        "Content-Type": "application/json",
-    }
+    file = product.data / "admin.token"
+
+    def token() -> str:
+        return file.read_text().strip() if product.runs() and file.exists() else ""
+
+    secret = processes.wait_for(token, READY_WITHIN_S, "a token", LOOK_S)
+    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
     with httpx.Client(base_url=product.address, headers=headers, timeout=5) as client:
 
         def accepted() -> bool:
             try:
-                return client.post("/metrics", content=_POINT).is_success
+                return product.runs() and client.post("/metrics", content=_POINT).is_success
             except httpx.TransportError:
                 return False
 

@@ -55,8 +55,9 @@ def scratch(name: str) -> Iterator[Path]:
     try:
         yield folder
     except OpxError as error:
-        log = processes.tail(folder / "opx.log")
-        raise OpxError(f"{error}\n--- the end of {folder / 'opx.log'}:\n{log}") from error
+        log = folder / "opx.log"
+        said = f"\n--- the end of {log}:\n{processes.tail(log)}" if log.exists() else ""
+        raise OpxError(f"{error}{said}") from error
     shutil.rmtree(folder)
 
 

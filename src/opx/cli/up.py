@@ -56,7 +56,7 @@ def run(argv: Sequence[str]) -> int:
         if flags.prepare:
             return _prepare(settings)
         if flags.role:
-            return _role(flags.role, settings, flags.watcher)
+            return _role(flags.role, settings, flags.watcher, flags.after)
         return Watcher(settings=settings).run()
     except OpxError as error:
         _say(f"opx up: {error}" + (f"\n  {error.hint}" if error.hint else ""))
@@ -76,6 +76,7 @@ def _flags(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--watcher", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--after", type=int, default=-1, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
@@ -89,10 +90,14 @@ def _prepare(settings: Settings) -> int:
     return 0
 
 
-def _role(role: str, settings: Settings, watcher: int) -> int:
-    """Be one of the three processes until told to stop."""
+def _role(role: str, settings: Settings, watcher: int, after: int) -> int:
+    """Be one of the three processes until told to stop. ``after``: a pipe whose end says
+    that the data folder is ready; until then there are libraries to load."""
     _die_with(watcher)
     folder(settings.data)
+    importlib.import_module(f"opx.app.{role}")
+    if after >= 0:
+        os.read(after, 1)
     lock = FileLock(settings.data / f"{role}.lock")
     lock.acquire({"pid": os.getpid(), "role": role, "since": int(time.time() * 1000)})
     try:
@@ -162,10 +167,17 @@ class Watcher:
         self.stopping = True
 
     def _prepared(self) -> str:
-        """Migrate, make keys and the admin token, in a child that takes its libraries along."""
-        done = subprocess.run(
-            self._command("--prepare"), stdout=subprocess.PIPE, text=True, check=False
-        )
+        """Migrate, make keys and the admin token, in a child that takes its libraries along.
+        ``front`` loads its own meanwhile."""
+        ready, make_ready = os.pipe()
+        self._start(self.children[0], time.monotonic(), ready)
+        os.close(ready)
+        try:
+            done = subprocess.run(
+                self._command("--prepare"), stdout=subprocess.PIPE, text=True, check=False
+            )
+        finally:
+            os.close(make_ready)
         if done.returncode:
             raise OpxError("the data folder could not be made ready", hint="see above; opx doctor")
         lines = done.stdout.split()
@@ -194,14 +206,21 @@ class Watcher:
                 self._died(child, child.process.returncode, now)
                 changed = True
             if child.process is None and child.due <= now and not self.stopping:
-                command = self._command("--role", child.role, "--watcher", str(os.getpid()))
-                # Its own group: Ctrl-C at the terminal reaches the watcher alone, which
-                # then stops the children in order.
-                child.process = subprocess.Popen(command, process_group=0)
-                child.started = now
+                self._start(child, now)
                 changed = True
-        if changed:
+        if changed or not self.settings.pids.exists():
             self._write_pids()
+
+    def _start(self, child: Child, now: float, after: int = -1) -> None:
+        command = self._command("--role", child.role, "--watcher", str(os.getpid()))
+        # Its own session: Ctrl-C at the terminal reaches the watcher alone, which then stops
+        # the children in order.
+        child.process = subprocess.Popen(
+            [*command, "--after", str(after)],
+            start_new_session=True,
+            pass_fds=(after,) if after >= 0 else (),
+        )
+        child.started = now
 
     def _died(self, child: Child, code: int, now: float) -> None:
         if now - child.started >= STEADY_AFTER_S:

@@ -164,11 +164,11 @@ class Product:
     def client(self) -> Client:
         """A client with the administrator's token, once all three processes are at work."""
         token_file = self.data / "admin.token"
-        processes.wait_for(lambda: self._runs() and token_file.exists(), READY_WITHIN_S, "a token")
+        processes.wait_for(lambda: self.runs() and token_file.exists(), READY_WITHIN_S, "a token")
         client = Client(self.address, token_file.read_text().strip())
         try:
             processes.wait_for(
-                lambda: self._runs() and _complete(client),
+                lambda: self.runs() and _complete(client),
                 READY_WITHIN_S,
                 f"opx at {self.address} to be ready",
             )
@@ -181,7 +181,8 @@ class Product:
         """Ask it to stop; end whatever is left of it afterwards."""
         processes.end_session(self._process, STOPPED_WITHIN_S)
 
-    def _runs(self) -> bool:
+    def runs(self) -> bool:
+        """True; ``Unavailable`` when it has ended."""
         if not processes.alive(self._process):
             raise Unavailable("opx ended before it was ready")
         return True
