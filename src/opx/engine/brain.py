@@ -45,6 +45,8 @@ SAVE_EVERY: Ms = 10 * SECOND
 SWEEP_EVERY: Ms = SECOND
 PROBE_EVERY: Ms = 50
 BACK_OFF_MOST: Ms = 5 * SECOND
+EVERY = 100_000
+"""Documents or scopes: more than anybody has."""
 NEWEST = 50
 MANY = 10_000
 """Open incidents that a sweep looks at: usually the newest, all when a mode has changed."""
@@ -148,7 +150,9 @@ class Brain:
     async def _sweep(self) -> Ms:
         """Notice changed documents and modes, and wake what has lost its wake-up."""
         await self._learn_documents()
-        modes = tuple(await self.parts.store.read(lambda tx: tx.find(Mode, order="id")))
+        modes = tuple(
+            await self.parts.store.read(lambda tx: tx.find(Mode, order="id", limit=EVERY))
+        )
         most = NEWEST if modes == self._modes else MANY
         overdue, idle = await self.parts.store.read(lambda tx: self._due(tx, modes, most))
         if overdue or idle:
@@ -186,7 +190,7 @@ class Brain:
         return HOUR
 
     async def _learn_documents(self) -> None:
-        documents = await self.parts.store.read(lambda tx: tx.find(StoredDocument, order="id"))
+        documents = await self.parts.store.read(lambda tx: tx.find(StoredDocument, limit=EVERY))
         known = tuple((document.id, document.hash) for document in documents)
         if known != self._documents:
             self.parts.knowledge = self.reload(documents)

@@ -35,6 +35,8 @@ from opx.engine.ports import (
 from opx.errors import Conflict, OpxError, Unavailable
 
 ACTOR = "hands"
+MANY_MODES = 100_000
+"""More scopes than anybody has: a halt must never be one that was not read."""
 EPOCH = "epoch"
 """The ``Saved`` row that holds the current epoch; a restore begins a new one."""
 
@@ -210,5 +212,5 @@ def _objection(tx: ReadTx, record: OrderRecord, now: Ms) -> str:
     run = tx.get(Run, order.run)
     if run is None:
         return "its run is not known"
-    scope = scopes.halting(tx.find(Mode), run.proposal)
+    scope = scopes.halting(tx.find(Mode, limit=MANY_MODES), run.proposal)
     return f"automation is halted ({scope})" if scope else ""

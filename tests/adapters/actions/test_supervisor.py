@@ -201,8 +201,12 @@ def test_two_observations_tell_what_happened(
 
 
 def test_every_action_describes_itself() -> None:
-    """The registry's names are the actions' own, and none needs undoing."""
+    """The registry's names are the actions' own, and a stop needs undoing."""
     registry = actions.registry()
 
     assert set(registry) == {"process.start", "process.stop", "process.restart"}
-    assert {action.spec.undo for action in registry.values()} == {Undo.NOT_NEEDED}
+    assert {name: action.spec.undo for name, action in registry.items()} == {
+        "process.start": Undo.NOT_NEEDED,
+        "process.stop": Undo.ROLLBACK,
+        "process.restart": Undo.NOT_NEEDED,
+    }

@@ -25,6 +25,7 @@ from opx.core.decide.case import (
 )
 from opx.core.decide.decision import Answered, GuardResult, Reason
 from opx.core.decide.runbooks import Precondition
+from opx.core.incident.incident import Status
 from opx.core.ingest.signals import Severity
 
 NOW = 1_767_225_600_000
@@ -92,6 +93,9 @@ TABLE: list[tuple[Reason, Answered, dict[str, Any]]] = [
     (Reason.NO_TARGET, DENY, {"proposal__target": ""}),
     (Reason.PROTECTED_TARGET, DENY, {"protected": frozenset({TARGET})}),
     (Reason.OK, ALLOW, {"protected": frozenset({"http://127.0.0.1:9001#opx"})}),
+    (Reason.INCIDENT_OVER, DENY, {"incident__status": Status.RESOLVED}),
+    (Reason.INCIDENT_OVER, DENY, {"incident__status": Status.MITIGATED}),
+    (Reason.OK, ALLOW, {"incident__status": Status.MITIGATING}),
     (Reason.SYMPTOM_GONE, DENY, {"answers": health(True)}),
     (Reason.SYMPTOM_UNCONFIRMED, DENY, {"answers": health(None)}),
     (Reason.SYMPTOM_UNCONFIRMED, DENY, {"answers": {}}),

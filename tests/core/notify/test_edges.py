@@ -161,7 +161,7 @@ def test_a_stopped_run_and_a_breaker_need_a_person() -> None:
     stopped, opened = edges.stopped(INCIDENT, RUN, T), edges.breaker(INCIDENT, RUN, T)
 
     assert (stopped.edge, opened.edge) == (Edge.ASKS, Edge.BREAKER)
-    assert "which ended inconclusive: step unknown" in stopped.text
+    assert "has ended inconclusive: step unknown" in stopped.text
     assert "A person must look at the target" in stopped.text
     assert "closes the breaker restart-process|prod|orders" in opened.text
 

@@ -40,12 +40,13 @@ def actions(allowed_hosts: frozenset[str] = frozenset()) -> tuple[Action, ...]:
 
 
 class _ProcessAction:
-    """What the three have in common. None takes inputs; none needs undoing."""
+    """What the three have in common. None takes inputs."""
 
     verb: ClassVar[str]
+    undo: ClassVar[Undo] = Undo.NOT_NEEDED
 
     def __init__(self, client: Supervisord) -> None:
-        self.spec = ActionSpec(name=f"process.{self.verb}", undo=Undo.NOT_NEEDED)
+        self.spec = ActionSpec(name=f"process.{self.verb}", undo=self.undo)
         self._client = client
 
     async def observe(self, target: str) -> Observation:
@@ -117,6 +118,7 @@ class Start(_ProcessAction):
 
 class Stop(_ProcessAction):
     verb = "stop"
+    undo = Undo.ROLLBACK  # it leaves the service down: a runbook must say what starts it
 
     def happened(self, before: Observation, now: Observation) -> EffectKnown:
         if before == now:

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     OK = "ok"
     GUARD_FAILED = "guard_failed"
     HALTED = "halted"
+    INCIDENT_OVER = "incident_over"
     MODE_UNKNOWN = "mode_unknown"
     PROTECTED_TARGET = "protected_target"
     NO_RUNBOOK = "no_runbook"

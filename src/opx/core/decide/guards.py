@@ -19,6 +19,7 @@ from opx.core.decide import scopes, targets
 from opx.core.decide.case import Autonomy, Case, Grant, Mode
 from opx.core.decide.decision import Answered, GuardResult, Reason
 from opx.core.decide.runbooks import Precondition
+from opx.core.incident.incident import Status
 from opx.errors import ExpressionError
 
 HEALTH = "health"
@@ -190,8 +191,17 @@ def approval(case: Case, now: Ms) -> GuardResult:
     return _allow("approval")
 
 
+def incident(case: Case, now: Ms) -> GuardResult:
+    """The incident is not over."""
+    status = case.incident.status
+    if status in (Status.OPEN, Status.MITIGATING):
+        return _allow("incident")
+    return _deny("incident", Reason.INCIDENT_OVER, f"it is {status}")
+
+
 GUARDS: tuple[Guard, ...] = (
     mode,
+    incident,
     runbook,
     target,
     symptom,

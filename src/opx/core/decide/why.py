@@ -21,6 +21,10 @@ SENTENCES: dict[Reason, tuple[str, str]] = {
     Reason.PROTECTED_TARGET: ("the target is opx itself, which it never acts on", "Nothing"),
     Reason.NO_RUNBOOK: ("no runbook is at hand for this", "A runbook whose conditions all hold"),
     Reason.NO_TARGET: ("there is nothing to act on", "A target in the Service document"),
+    Reason.INCIDENT_OVER: (
+        "the incident is mitigated, resolved or closed",
+        "A new symptom, which opens it again or opens another",
+    ),
     Reason.SYMPTOM_GONE: (
         "a fresh probe found the service well",
         "A fresh probe that finds it unwell",

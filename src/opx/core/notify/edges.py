@@ -60,7 +60,7 @@ def asks(incident: Incident, decision: Decision, run: Run | None, now: Ms) -> No
 def stopped(incident: Incident, run: Run, now: Ms) -> Notice:
     """A run has ended without a recovery and opx needs a person to look."""
     text = (
-        f"{_what(incident)} opx ran {run.proposal.runbook} on {run.proposal.target}, which ended "
+        f"{_what(incident)} {run.proposal.runbook} on {run.proposal.target} has ended "
         f"{_words(run.status)}: {_words(run.reason) or 'no reason given'}. A person must look at "
         f"the target before anything is done again. {_more(incident)}"
     )

@@ -70,7 +70,7 @@ def gather(tx: ReadTx, run: Run, knowledge: Knowledge, protected: frozenset[str]
         runbook=runbook,
         proposal=proposal,
         policy=knowledge.policy,
-        modes=tuple(tx.find(Mode)),
+        modes=tuple(tx.find(Mode, limit=100_000)),
         grant=tx.get(Grant, where),
         record=tx.get(TrackRecord, where),
         breaker=tx.get(Breaker, where),

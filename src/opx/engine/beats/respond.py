@@ -14,6 +14,7 @@ from opx.core.act import steps
 from opx.core.act.run import ENDED, OrderRecord, Run, RunStatus
 from opx.core.analyse import rules
 from opx.core.base import ids
+from opx.core.base.reads import Answers
 from opx.core.base.time import Ms
 from opx.core.correlate import stage as correlate
 from opx.core.correlate.episode import Episode
@@ -126,12 +127,19 @@ class Respond:
         case = await parts.store.read(
             lambda tx: cases.gather(tx, run, parts.knowledge, parts.protected)
         )
-        case = replace(case, answers=await parts.ask(gate.needs(case)))
+        answers = await parts.ask(gate.needs(case))
+        await parts.store.write(lambda tx: self._judge(tx, run, answers, undo))
+
+    def _judge(self, tx: WriteTx, run: Run, answers: Answers, undo: bool) -> None:
+        """Read the facts again and decide on them in one transaction: an acknowledgement or
+        a revoked grant that came while the probe was asked counts."""
+        parts = self._parts
         now = parts.clock.now()
+        facts = cases.gather(tx, run, parts.knowledge, parts.protected)
+        case = replace(facts, answers=answers)
         asked = guards.UNDO_GUARDS if undo else guards.GUARDS
         decision = gate.decide(case, now, parts.new_id(now), asked)
-        await parts.store.write(lambda tx: self._decided(tx, run, case, decision))
-        parts.failpoint("decided")
+        self._decided(tx, run, case, decision)
 
     def _decided(self, tx: WriteTx, run: Run, case: Case, decision: Decision) -> None:
         tx.add(decision)
@@ -196,13 +204,15 @@ class Respond:
     def _ask(self, tx: WriteTx, run: Run, case: Case, decision: Decision) -> None:
         parts, now = self._parts, decision.at
         expires = now + parts.knowledge.policy.approval_ttl
-        if tx.get(Approval, run.id) is None:
+        asked = tx.get(Approval, run.id)
+        if asked is None or asked.expires_at <= now:
             approval = Approval(
                 id=run.id,
                 incident=run.incident,
                 plan=decision.plan,
                 requested_at=now,
                 expires_at=expires,
+                version=asked.version + 1 if asked else 1,
             )
             tx.save(approval)
             tx.append(

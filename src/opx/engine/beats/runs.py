@@ -88,9 +88,8 @@ class Runs:
         now = self._parts.clock.now()
         if run.due_at is not None and run.due_at > now:
             return True
-        await self._parts.store.write(
-            lambda tx: end(tx, run, RunStatus.REFUSED, "nobody answered in time", now)
-        )
+        late = steps.Stop(status=RunStatus.REFUSED, reason="nobody answered in time")
+        await self._parts.store.write(lambda tx: self._stop(tx, run, late, now))
         return True
 
     async def _act(self, run: Run) -> None:

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from opx.core.act import steps
 from opx.core.act.run import Run, RunStatus
+from opx.core.correlate.episode import Episode
 from opx.core.decide.case import Breaker, TrackRecord
+from opx.core.detect import events
+from opx.core.detect.finding import FindingKind, FindingState
 from opx.core.incident.incident import Incident, Status
 from opx.core.incident.lifecycle import Change
 from opx.core.learn import records
@@ -20,7 +23,7 @@ from opx.core.verify.verdict import Verdict, VerdictKind
 from opx.engine import journal
 from opx.engine.beats import case as cases
 from opx.engine.beats.parts import ACTOR, Parts
-from opx.engine.beats.respond import change, end
+from opx.engine.beats.respond import change, end, findings_of
 from opx.engine.ports import WriteTx
 
 _ENDS = {
@@ -74,6 +77,10 @@ class Settle:
         if incident is None or incident.status is not Status.MITIGATING:
             return
         recovered = verdict.kind is VerdictKind.RECOVERED
+        if recovered and self._more_is_wrong(tx, run, incident):
+            incident = change(tx, incident, Change.REPAIR_ENDED, verdict.at)
+            self._parts.respond_to(tx, incident.id, incident.version)
+            return
         what = Change.RECOVERED if recovered else Change.REPAIR_ENDED
         incident = change(tx, incident, what, verdict.at)
         if recovered:
@@ -84,6 +91,18 @@ class Settle:
             self._parts.respond_to(tx, incident.id, incident.version)
         else:
             self._parts.tell(tx, edges.stopped(incident, ended, verdict.at))
+
+    def _more_is_wrong(self, tx: WriteTx, run: Run, incident: Incident) -> bool:
+        """Whether a symptom that began after the run was proposed is still there. An event
+        is over when it is told."""
+        episode = tx.get(Episode, incident.episode)
+        return episode is not None and any(
+            finding.kind is FindingKind.SYMPTOM
+            and finding.state is FindingState.FIRING
+            and finding.rule != events.RULE
+            and finding.at > run.created_at
+            for finding in findings_of(tx, episode)
+        )
 
     def _learn(self, tx: WriteTx, run: Run, verdict: Verdict) -> bool:
         """Count the verdict; return whether it opened the breaker."""
