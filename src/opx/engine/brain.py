@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from opx.core.act.run import ENDED, Run, RunStatus
 from opx.core.base.time import DAY, HOUR, SECOND, Ms
 from opx.core.decide import scopes
-from opx.core.decide.case import Mode
+from opx.core.decide.case import Breaker, Grant, Mode
 from opx.core.decide.decision import Reason
 from opx.core.incident.incident import Incident, Status
 from opx.engine import commands
@@ -49,7 +49,7 @@ EVERY = 100_000
 """Documents or scopes: more than anybody has."""
 NEWEST = 50
 MANY = 10_000
-"""Open incidents that a sweep looks at: usually the newest, all when a mode has changed."""
+"""Open incidents a sweep looks at: usually the newest, all when people changed a thing."""
 OVERDUE: Ms = 2 * SECOND
 """A run this long past due has lost its wake-up: the sweep wakes it again."""
 
@@ -69,7 +69,7 @@ class Brain:
     sense: Sense = field(init=False)
     runs: Runs = field(init=False)
     _documents: tuple[tuple[str, str], ...] = field(init=False, default=())
-    _modes: tuple[Mode, ...] = field(init=False, default=())
+    _said: tuple[object, ...] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.sense = Sense(self.parts, self.tail, self.telemetry)
@@ -150,30 +150,29 @@ class Brain:
     async def _sweep(self) -> Ms:
         """Notice changed documents and modes, and wake what has lost its wake-up."""
         await self._learn_documents()
-        modes = tuple(
-            await self.parts.store.read(lambda tx: tx.find(Mode, order="id", limit=EVERY))
-        )
-        most = NEWEST if modes == self._modes else MANY
-        overdue, idle = await self.parts.store.read(lambda tx: self._due(tx, modes, most))
+        known = await self.parts.store.read(_what_people_said)
+        changed = self._said is not None and known != self._said
+        overdue, idle = await self.parts.store.read(lambda tx: self._due(tx, changed))
         if overdue or idle:
             await self.parts.store.write(lambda tx: self._wake(tx, overdue, idle))
-        self._modes = modes
+        self._said = known
         return SWEEP_EVERY
 
-    def _due(
-        self, tx: ReadTx, modes: Sequence[Mode], most: int
-    ) -> tuple[list[Run], list[Incident]]:
-        """The runs that are overdue, and the incidents that nobody has looked at or whose
-        repair a halt refused that is over."""
+    def _due(self, tx: ReadTx, changed: bool) -> tuple[list[Run], list[Incident]]:
+        """The runs that are overdue, and the incidents that nobody has looked at, or that may
+        be answered otherwise now: a halt is over, or people have ``changed`` what they said."""
         now = self.parts.clock.now()
         late = tx.find(Run, Where("due_at", "le", now - OVERDUE))
         overdue = [r for r in late if r.status not in ENDED and r.id not in self.runs.active]
         status = Where("status", "eq", Status.OPEN)
+        modes = tx.find(Mode, limit=EVERY)
+        most = MANY if changed or self._said is None else NEWEST
         idle = [
             incident
             for incident in tx.find(Incident, status, order="-opened_at", limit=most)
             if (incident.insight is None and incident.updated_at <= now - OVERDUE)
-            or (incident.runs and _resumed(tx, incident, modes))
+            or (not incident.runs and changed)
+            or (incident.runs and _worth_asking_again(tx, incident, modes, changed))
         ]
         return overdue, idle
 
@@ -197,13 +196,29 @@ class Brain:
             self._documents = known
 
 
-def _resumed(tx: ReadTx, incident: Incident, modes: Sequence[Mode]) -> bool:
-    """Whether its newest run was refused by a halt, and none stands in its way any more."""
+def _what_people_said(tx: ReadTx) -> tuple[object, ...]:
+    """Everything that only people change and that a guard looks at, by version."""
+    grants = tuple((grant.id, grant.version) for grant in tx.find(Grant, limit=EVERY))
+    closed = [one for one in tx.find(Breaker, limit=EVERY) if one.opened_at is None]
+    breakers = tuple((one.id, one.version) for one in closed)
+    modes = tuple((mode.id, mode.version) for mode in tx.find(Mode, limit=EVERY))
+    documents = tuple((one.id, one.hash) for one in tx.find(StoredDocument, limit=EVERY))
+    return grants, breakers, modes, documents
+
+
+def _worth_asking_again(
+    tx: ReadTx, incident: Incident, modes: Sequence[Mode], changed: bool
+) -> bool:
+    """Whether its newest run did not help or was refused for what is otherwise now. A
+    person's no stays one."""
     found = tx.find(Run, Where("incident", "eq", incident.id), order="-number", limit=1)
     return any(
-        run.status is RunStatus.REFUSED
-        and Reason.HALTED in run.reason
-        and scopes.halting(modes, run.proposal) is None
+        (run.status is RunStatus.NO_EFFECT and changed)
+        or (
+            run.status is RunStatus.REFUSED
+            and scopes.halting(modes, run.proposal) is None
+            and (Reason.HALTED in run.reason or (changed and Reason.REJECTED not in run.reason))
+        )
         for run in found
     )
 
