@@ -213,11 +213,11 @@ class Watcher:
 
     def _start(self, child: Child, now: float, after: int = -1) -> None:
         command = self._command("--role", child.role, "--watcher", str(os.getpid()))
-        # Its own session: Ctrl-C at the terminal reaches the watcher alone, which then stops
-        # the children in order.
+        # Its own group: Ctrl-C at the terminal reaches the watcher alone, which then stops the
+        # children in order.
         child.process = subprocess.Popen(
             [*command, "--after", str(after)],
-            start_new_session=True,
+            process_group=0,
             pass_fds=(after,) if after >= 0 else (),
         )
         child.started = now
