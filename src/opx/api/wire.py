@@ -96,6 +96,10 @@ Key = Annotated[
 ]
 
 
+FOREIGN = frozenset({"data", "labels", "annotations"})
+"""What other systems sent is shown as they sent it."""
+
+
 def answer(value: object, status: int = 200) -> JSONResponse:
     """``value`` as JSON, its instants in their wire form."""
     return JSONResponse(timed(value), status)
@@ -111,6 +115,8 @@ def timed(value: object) -> Any:
 
 
 def _field(name: str, value: object) -> Any:
+    if name in FOREIGN:
+        return value
     if type(value) is int and (name in ("at", "since") or name.endswith("_at")):
         return time.to_wire(value)
     return timed(value)

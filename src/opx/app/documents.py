@@ -63,10 +63,11 @@ def check(text: str, source: str, known: Sequence[StoredDocument]) -> Sequence[C
         seen.add(id)
     bound = [read(document) for document in documents]
     _resolve(documents, bound, known)
-    return [
-        Checked(document=document, text=own)
-        for document, own in zip(documents, _texts(text, documents), strict=True)
-    ]
+    checked = []
+    for document, own in zip(documents, _texts(text, documents), strict=True):
+        _stands_alone(document, own)
+        checked.append(Checked(document=document, text=own))
+    return checked
 
 
 def bind(documents: Sequence[StoredDocument]) -> Knowledge:
@@ -91,7 +92,11 @@ def _resolve(
     """A service may only depend on services that are there."""
     names = {stored.name for stored in known if stored.kind == "Service"}
     names |= {document.name for document in documents if document.kind == "Service"}
+    before = {stored.id: stored for stored in known}
     for document, one in zip(documents, bound, strict=True):
+        stored = before.get(f"{document.kind}/{document.name}")
+        if isinstance(one, Service) and stored is not None:
+            _same_environment(document, one, stored)
         for other in one.depends_on if isinstance(one, Service) else ():
             if other not in names:
                 raise DocumentError(
@@ -100,6 +105,26 @@ def _resolve(
                     line=document.line,
                     hint="apply its Service too, or remove it from dependsOn",
                 )
+
+
+def _same_environment(document: Document, service: Service, stored: StoredDocument) -> None:
+    """A name is one service: applying it elsewhere would silently stop watching the first."""
+    for old in parse_yaml(stored.text, stored.source or stored.id):
+        environment = bind_service(old).environment
+        if environment != service.environment:
+            raise document.spec.wrong(
+                f"{service.name!r} is a service in {environment!r} already", "give it another name"
+            )
+
+
+def _stands_alone(document: Document, own: str) -> None:
+    """What is stored must say by itself what was checked: no directives, no tricks."""
+    try:
+        same = [one.hash for one in parse_yaml(own, document.source)] == [document.hash]
+    except DocumentError:
+        same = False
+    if not same:
+        raise document.spec.wrong("this document cannot stand alone", "write it without directives")
 
 
 def _texts(text: str, documents: Sequence[Document]) -> list[str]:

@@ -13,7 +13,7 @@ import asyncio
 import os
 
 from opx import packs
-from opx.adapters.keys import VERIFY, KeyPair
+from opx.adapters.keys import SIGN, VERIFY, KeyPair
 from opx.adapters.stores import migrate, sqlite
 from opx.adapters.stores.sql import SqlStore
 from opx.adapters.system import SystemClock
@@ -36,7 +36,10 @@ def prepare(settings: Settings) -> str:
     current, newest = sqlite.schema_state(settings.database_url)
     if current != newest:
         migrate.migrate(settings.database_url)
-    if not (settings.keys / VERIFY).exists():
+    pair = [settings.keys / name for name in (SIGN, VERIFY)]
+    if not all(path.exists() for path in pair):  # half a pair is what a crash left
+        for path in pair:
+            path.unlink(missing_ok=True)
         KeyPair.create(settings.keys)
     return asyncio.run(_prepare(settings))
 

@@ -28,7 +28,10 @@ def test_it_holds_or_does_not(text: str, held: bool) -> None:
     assert Expression(text).holds(FACTS) is held
 
 
-@pytest.mark.parametrize("text", ["", "1 +", "insight.", "x" * (MAX_LENGTH + 1)])
+LOOPS = ["[1].all(x, x > 0)", "[1] . map (x, x)", "[[1]].exists(a, a.exists(b, b > 0))"]
+
+
+@pytest.mark.parametrize("text", [*LOOPS, "", "1 +", "insight.", "x" * (MAX_LENGTH + 1)])
 def test_what_is_no_expression_is_refused_at_once(text: str) -> None:
     """Compiling is where a document's mistake shows."""
     with pytest.raises(ExpressionError):

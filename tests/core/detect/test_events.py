@@ -125,7 +125,7 @@ def test_names_are_forgotten_after_a_quarter_of_an_hour() -> None:
 
     events.step(state, [], T + 15 * MINUTE)
 
-    assert list(state.told) == [("/cloud", "2")]
+    assert list(state.told) == [("prod", "orders", "/cloud", "2")]
 
 
 def test_a_restart_knows_what_is_open() -> None:

@@ -9,6 +9,7 @@ turn an error into an answer: a fact that is missing raises, and who asked decid
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,8 @@ from opx.core.base import celext
 from opx.errors import ExpressionError
 
 MAX_LENGTH = 2_000
+_LOOPS = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
+"""Macros that walk a list. Nested they cost without bound, and no fact is a list."""
 _cel = celext.load()
 
 
@@ -30,6 +33,8 @@ class Expression:
     def __post_init__(self) -> None:
         if len(self.text) > MAX_LENGTH:
             raise ExpressionError(f"an expression has at most {MAX_LENGTH} characters")
+        if _LOOPS.search(self.text):
+            raise ExpressionError(f"{self.text!r} walks a list, which an expression may not")
         try:
             program = _cel.compile(self.text)
         except ValueError as error:
@@ -45,3 +50,16 @@ class Expression:
         if not isinstance(value, bool):
             raise ExpressionError(f"{self.text!r} is not a yes or no but {value!r}")
         return value
+
+
+_MATCHES = _cel.compile("text.matches(pattern)")
+
+
+def matches(text: str, pattern: str) -> bool:
+    """Whether all of ``text`` matches a pattern that a document brought along, in time
+    linear in both. ``ExpressionError`` when it is not a regular expression (RE2's syntax)."""
+    try:
+        found = _MATCHES.execute({"text": text, "pattern": f"^(?:{pattern})$"})
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ExpressionError(f"{pattern!r} is not a regular expression: {error}") from error
+    return bool(found)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from opx.core.base import expressions
 from opx.core.base.documents import NAME, Document, Node
 from opx.core.base.reads import Probe, ProbeKind
 from opx.core.base.time import DAY, HOUR, MINUTE, SECOND
@@ -28,6 +29,7 @@ from opx.core.decide.runbooks import (
     Step,
 )
 from opx.core.ingest.signals import Severity
+from opx.errors import ExpressionError
 
 MOST_STEPS = 50
 _INPUT = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -145,9 +147,9 @@ def _pattern(node: Node, kind: InputType) -> None:
     if kind is not InputType.STRING:
         raise node.wrong(f"only text has a pattern, this is of type {kind}")
     try:
-        re.compile(node.text())
-    except re.error as error:
-        raise node.wrong(f"{node.value!r} is not a regular expression: {error}") from error
+        expressions.matches("", node.text())
+    except ExpressionError as error:
+        raise node.wrong(str(error)) from error
 
 
 def _default(node: Node, kind: InputType, pattern: str) -> str | int | bool:
@@ -155,7 +157,10 @@ def _default(node: Node, kind: InputType, pattern: str) -> str | int | bool:
         return node.integer(-(2**53), 2**53)
     if kind is InputType.BOOLEAN:
         return node.boolean()
-    return node.text(pattern)
+    text = node.text()
+    if pattern and not expressions.matches(text, pattern):
+        raise node.wrong(f"{text!r} does not match {pattern}")
+    return text
 
 
 def _steps(

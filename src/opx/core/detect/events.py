@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from opx.core.base.time import MINUTE, Ms
 from opx.core.detect.finding import ClearReason, Finding, FindingKind, FindingState
 from opx.core.detect.open_findings import OpenFindings
-from opx.core.ingest.signals import Event, Severity
+from opx.core.ingest.signals import Event, Identity, Severity
 
 RULE = "event"
 EXPIRES_AFTER: Ms = 5 * MINUTE
@@ -27,10 +27,10 @@ SUMMARY_LENGTH = 200
 
 @dataclass(slots=True)
 class EventState:
-    """``told``: when each (source, id) came. ``repeats``: how many came again."""
+    """``told``: when each came, by its service, source and id. ``repeats``: how many came again."""
 
     open: OpenFindings = field(default_factory=OpenFindings)
-    told: dict[tuple[str, str], Ms] = field(default_factory=dict)
+    told: dict[tuple[str, ...], Ms] = field(default_factory=dict)
     repeats: int = 0
 
     @classmethod
@@ -38,7 +38,9 @@ class EventState:
         """From stored open findings; those of other detectors are left alone."""
         own = [finding for finding in findings if finding.rule == RULE]
         first = sorted(own, key=lambda finding: finding.at)
-        told = {(str(f.evidence["source"]), str(f.evidence["id"])): f.at for f in first}
+        told = {
+            _name(f.identity, str(f.evidence["source"]), str(f.evidence["id"])): f.at for f in first
+        }
         return cls(open=OpenFindings.of(own), told=told)
 
 
@@ -69,13 +71,18 @@ def stream_of(event: Event, severity: Severity) -> str:
     return "/".join((identity.environment, identity.service, thing, event.type, level))
 
 
+def _name(identity: Identity, source: str, id: str) -> tuple[str, ...]:
+    """One service's ids say nothing about another service's events."""
+    return identity.environment, identity.service, source, id
+
+
 def _expire(state: EventState, now: Ms, edges: list[Finding]) -> None:
     for finding, expired_at in state.open.expired(now):
         edges.append(finding.clear(ClearReason.EXPIRED, expired_at, finding.evidence))
 
 
 def _take(state: EventState, event: Event, severity: Severity, edges: list[Finding]) -> None:
-    name = (event.source, event.id)
+    name = _name(event.identity, event.source, event.id)
     if name in state.told:
         state.repeats += 1
         return
