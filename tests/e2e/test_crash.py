@@ -98,6 +98,7 @@ def outcome(**known: object) -> Outcome:
         "needed": 2,
         "starts": 2,
         "cuts": Cuts(tried=5, lost=0, doubled=0),
+        "full": 1,
     }
     return Outcome(**{**fields, **known})  # type: ignore[arg-type]
 

@@ -30,6 +30,8 @@ THERE_WITHIN_S = 30.0
 LOOK_S = 0.5
 PAGE = 10_000
 CUT_BYTES = 4_096
+FULL = 4
+"""Times that the disk fills up in the whole ordeal."""
 _FOUND = {
     "alert": "SELECT json_extract(body, '$.evidence.labels.number') FROM findings"
     " WHERE json_extract(body, '$.rule') = 'alert'",
@@ -63,7 +65,7 @@ class Outcome:
     needed: int
     starts: int
     cuts: Cuts
-    full: int = 0
+    full: int
 
     @property
     def lost(self) -> int:
@@ -82,10 +84,13 @@ class Outcome:
 def measure(kills: int, seed: int, tell: Tell) -> list[Figure]:
     """``kills`` of opx's processes, half of them at failpoints."""
     with rig.scratch("crash") as folder:
-        return figures(run(folder, kills, seed, tell))
+        outcome = run(folder, kills, seed, tell, FULL)
+        if outcome.lost or outcome.doubled or outcome.repeated:
+            tell(f"crash: everything that was written is in {folder.rename(f'{folder}-kept')}")
+        return figures(outcome)
 
 
-def run(folder: Path, kills: int, seed: int, tell: Tell, full: int = 2) -> Outcome:
+def run(folder: Path, kills: int, seed: int, tell: Tell, full: int) -> Outcome:
     """The ordeal in ``folder``. ``full``: how often the disk is filled meanwhile."""
     chance = random.Random(seed)
     with demo.side_by_side(folder / "tour", lambda line: tell(f"crash: {line.text}")) as tour:
@@ -110,7 +115,7 @@ def run(folder: Path, kills: int, seed: int, tell: Tell, full: int = 2) -> Outco
         needed=ordeal.needed.total(),
         starts=starts,
         cuts=torn.cut(ordeal.data / "wal", CUT_BYTES, torn.recovered),
-        full=full,
+        full=ordeal.full,
     )
 
 
@@ -120,6 +125,7 @@ def figures(outcome: Outcome) -> list[Figure]:
     opened = ", ".join(
         f"{one.open} {name}s ({one.kept} of them there)" for name, one in outcome.items.items()
     )
+    lost = ", ".join(f"{one.lost} {name}s" for name, one in outcome.items.items())
     cuts = outcome.cuts
     return [
         Figure(
@@ -134,7 +140,7 @@ def figures(outcome: Outcome) -> list[Figure]:
             measured=outcome.lost,
             anchor="Keep 375 of 400",
             must="0",
-            note=f"of {acked:,}; {cuts.tried:,} cuts of the log, {cuts.lost} frames lost",
+            note=f"of {acked:,} ({lost}); {cuts.tried:,} cuts of the log: {cuts.lost} frames lost",
         ),
         Figure(
             name="items counted twice",
@@ -169,7 +175,7 @@ def _endure(ordeal: Ordeal, rounds: int, full: int) -> tuple[Books, int]:
             ordeal.tell(f"round {number + 1} of {rounds}: {point.role} at {point.name}")
             ordeal.endure(point)
             if number < full:
-                ordeal.fill()
+                ordeal.fill(kill=number % 2 == 0)
         ordeal.finish()
         return witness.stop(), base
     finally:

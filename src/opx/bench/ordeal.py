@@ -77,7 +77,7 @@ class Fault:
 @dataclass(slots=True, kw_only=True)
 class Ordeal:
     """``kills``: by (process, how). ``needed``: starts that were called for, by service.
-    ``left``: faults that opx left to a person."""
+    ``left``: faults that opx left to a person. ``full``: times that the disk was."""
 
     tour: Tour
     log: Path
@@ -87,6 +87,7 @@ class Ordeal:
     needed: Counter[str] = field(default_factory=Counter)
     faults: int = 0
     left: int = 0
+    full: int = 0
     _fault: Fault | None = None
     _last: str = ""
 
@@ -128,18 +129,19 @@ class Ordeal:
         self.kills += Counter({(role, SIGKILL): sent, (role, point.name): there})
         self.tell(f"{role} was killed by {SIGKILL} {sent} times, {there} times at {point.name}")
 
-    def fill(self) -> None:
+    def fill(self, kill: bool) -> None:
         """No more disk for ``front``: first in the middle of a frame, then none at all, and
-        then it is killed or there is room again."""
+        then it is killed, or there is room again."""
         front = self._running("front")
         if front is None:
             raise Unavailable("front does not run, so its disk cannot be filled")
+        self.full += 1
         whole = resource.prlimit(front.pid, resource.RLIMIT_FSIZE)
         size = segments.listed(self.data / "wal")[-1].path.stat().st_size
         for most in (size + self.chance.randrange(2_000), 0):
             resource.prlimit(front.pid, resource.RLIMIT_FSIZE, (most, whole[1]))
             time.sleep(FULL_S)
-        if self.chance.random() < 0.5:
+        if kill:
             self._kill("front")
             self.kills["front", SIGKILL] += 1
         else:

@@ -58,7 +58,7 @@ def scratch(name: str) -> Iterator[Path]:
         log = folder / "opx.log"
         said = f"\n--- the end of {log}:\n{processes.tail(log)}" if log.exists() else ""
         raise OpxError(f"{error}{said}") from error
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # it may have been put away
 
 
 @contextlib.contextmanager

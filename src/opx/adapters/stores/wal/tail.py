@@ -9,6 +9,7 @@ frame that is not whole yet is waited for, one that never will be is ``Damaged``
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import struct
@@ -36,7 +37,7 @@ class WalTail:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._after: int | None = None
+        self._after = 0
         self._segment: Segment | None = None
         self._file = -1
         self._data = memoryview(b"")
@@ -54,7 +55,7 @@ class WalTail:
             found = self._next()
             if found is None:
                 break
-            if found.seq > after:
+            if found.seq > self._after:
                 size += len(found.payload)
                 chunks.append(self._chunk(found))
                 self._after = found.seq
@@ -90,15 +91,21 @@ class WalTail:
             self._open(segment)
 
     def _open(self, segment: Segment) -> None:
+        """Nothing is open afterwards if it has vanished in the meantime."""
         self.close()
-        self._file = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
-        self._segment = segment
+        with contextlib.suppress(FileNotFoundError):
+            self._file = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._segment = segment
         self._data, self._offset, self._at = memoryview(b""), 0, 0
 
     def _next(self) -> Frame | None:
         """The next frame, from the next segment where this one has ended."""
         while self._segment is not None:
             found = format.whole(self._data, self._at) or self._reread()
+            if found is None and os.fstat(self._file).st_nlink == 0:
+                # Its first frame could not be kept: what follows may stand where we came from.
+                self._seek(self._after)
+                continue
             if found is None:
                 newer = self._newer()
                 # Nothing is added to a segment once a newer one is there: look once more.
@@ -133,7 +140,7 @@ class WalTail:
         if not self._data:
             return
         rest = os.pread(self._file, os.fstat(self._file).st_size, self._offset)
-        if closed or format.followed(rest, 0, self._after or 0):
+        if closed or format.followed(rest, 0, self._after):
             raise Damaged(self._where(self._offset))
 
     def _chunk(self, found: Frame) -> Chunk:
