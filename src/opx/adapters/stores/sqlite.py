@@ -63,6 +63,9 @@ class Watcher:
         self._connection = sqlite3.connect(
             path, timeout=0, isolation_level=None, check_same_thread=False
         )
+        # Another process that opens or closes the database holds it whole for a moment. Zero is
+        # a version no database has: who could not ask now sees a change when it first can.
+        self._version = 0
         self._version = self._ask()
 
     def moved(self) -> bool:
