@@ -78,8 +78,12 @@ CASE = Case(
     runbook=RUNBOOK,
     proposal=PROPOSAL,
     modes=(Mode(id="all", automation=Automation.RUNNING, by="ada", reason="start", at=0),),
-    grant=Grant(id=WHERE, autonomy=Autonomy.AUTO, by="ada", at=0),
-    record=TrackRecord(id=WHERE, recovered=40, last_acted_at=NOW - 3_600_000),
+    grant=Grant(
+        id=WHERE, autonomy=Autonomy.AUTO, by="ada", at=0, runbook_hash="hash-1", target=TARGET
+    ),
+    record=TrackRecord(
+        id=WHERE, runbook_hash="hash-1", recovered=40, last_acted_at=NOW - 3_600_000
+    ),
     answers={"health": Answer(key="health", at=NOW - 200, ok=False, detail="refused")},
 )
 

@@ -12,7 +12,7 @@ import pytest
 
 from opx.core.base.documents import Document
 from opx.core.base.reads import Probe, ProbeKind
-from opx.core.decide.actions import ActionSpec, Undo
+from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
 from opx.core.decide.case import Policy
 from opx.core.decide.documents import bind_policy, bind_runbook
 from opx.core.decide.runbooks import Check, Input, InputType, Step
@@ -21,13 +21,20 @@ from opx.errors import DocumentError
 
 Read = Callable[[dict[str, Any]], Document]
 
+
+def spec(name: str, undo: Undo, **inputs: tuple[str, ...]) -> ActionSpec:
+    return ActionSpec(
+        name=name, undo=undo, blast=Blast.SERVICE, on_halt=OnHalt.FINISH, **inputs
+    )
+
+
 ACTIONS = {
-    spec.name: spec
-    for spec in (
-        ActionSpec(name="process.restart", undo=Undo.NOT_NEEDED, optional=("grace",)),
-        ActionSpec(name="queue.drain", undo=Undo.ROLLBACK, required=("queue",)),
-        ActionSpec(name="queue.fill", undo=Undo.NOT_NEEDED, required=("queue",)),
-        ActionSpec(name="queue.purge", undo=Undo.IRREVERSIBLE),
+    one.name: one
+    for one in (
+        spec("process.restart", Undo.NOT_NEEDED, optional=("grace",)),
+        spec("queue.drain", Undo.ROLLBACK, required=("queue",)),
+        spec("queue.fill", Undo.NOT_NEEDED, required=("queue",)),
+        spec("queue.purge", Undo.IRREVERSIBLE),
     )
 }
 RESTART = {"id": "restart", "uses": "process.restart"}
@@ -160,7 +167,7 @@ ERRORS = [
     ("steps.1.with", {"grase": 3}, "did you mean 'grace'?"),
     ("steps.0.with", {}, "the field 'queue' is missing"),
     ("steps.0.with", {"queue": "${{ inputs.qeue }}"}, "there is no input 'qeue'"),
-    ("steps.0.with", {"queue": "${{ service.name }}"}, "write ${{ inputs.NAME }}"),
+    ("steps.0.with", {"queue": "${{ incident.title }}"}, "write ${{ inputs.NAME }}"),
     ("steps.0.with", {"queue": "${{ inputs.queue"}, "write ${{ inputs.NAME }}"),
     ("steps.0.with", {"queue": ["a"]}, "text is expected"),
     ("steps.1.id", "drain", "the id 'drain' is used twice"),

@@ -24,6 +24,7 @@ from opx.core.decide.case import (
     TrackRecord,
 )
 from opx.core.decide.decision import Answered, GuardResult, Reason
+from opx.core.decide.proposals import Considered
 from opx.core.decide.runbooks import Precondition
 from opx.core.incident.incident import Status
 from opx.core.ingest.signals import Severity
@@ -31,6 +32,8 @@ from opx.core.ingest.signals import Severity
 NOW = 1_767_225_600_000
 WHERE = "restart|shop|orders"
 TARGET = "http://127.0.0.1:9001#orders"
+IN_A_GROUP = "http://127.0.0.1:9001#shop:orders"
+OTHER = "http://127.0.0.1:9001#payments"
 But = Callable[..., Case]
 
 ALLOW, ASK, DENY = Answered.ALLOW, Answered.ASK, Answered.DENY
@@ -45,11 +48,16 @@ def health(ok: bool | None, at: int = NOW - 200) -> dict[str, Answer]:
 
 
 def grant(autonomy: Autonomy, **more: Any) -> Grant:
-    return Grant(id=WHERE, autonomy=autonomy, **{"by": "ada", "at": 0, **more})
+    usual = {"by": "ada", "at": 0, "runbook_hash": "hash-1", "target": TARGET}
+    return Grant(id=WHERE, autonomy=autonomy, **{**usual, **more})
 
 
 def probation(**more: Any) -> Grant:
     return grant(Autonomy.AUTO, **{"probation": True, "expires_at": NOW + 1, **more})
+
+
+def record(**counts: Any) -> TrackRecord:
+    return TrackRecord(id=WHERE, **{"runbook_hash": "hash-1", **counts})
 
 
 def answered(plan: str, **more: Any) -> Approval:
@@ -88,9 +96,12 @@ TABLE: list[tuple[Reason, Answered, dict[str, Any]]] = [
     (Reason.MODE_UNKNOWN, DENY, {"modes": None}),
     (Reason.MODE_UNKNOWN, DENY, {"modes": [("environment/shop", "running")]}),
     (Reason.NO_RUNBOOK, DENY, {"proposal": None}),
-    (Reason.NO_RUNBOOK, DENY, {"runbook": None}),
-    (Reason.NO_RUNBOOK, DENY, {"runbook__hash": "another"}),
+    (Reason.RUNBOOK_CHANGED, DENY, {"runbook": None}),
+    (Reason.RUNBOOK_CHANGED, DENY, {"runbook__hash": "another"}),
     (Reason.NO_TARGET, DENY, {"proposal__target": ""}),
+    (Reason.TARGET_CHANGED, DENY, {"service__target": OTHER}),
+    (Reason.TARGET_CHANGED, DENY, {"service__target": ""}),
+    (Reason.TARGET_CHANGED, DENY, {"service__target": OTHER, "approval": answered(PLAN)}),
     (Reason.PROTECTED_TARGET, DENY, {"protected": frozenset({TARGET})}),
     (Reason.OK, ALLOW, {"protected": frozenset({"http://127.0.0.1:9001#opx"})}),
     (Reason.INCIDENT_OVER, DENY, {"incident__status": Status.RESOLVED}),
@@ -102,6 +113,7 @@ TABLE: list[tuple[Reason, Answered, dict[str, Any]]] = [
     (Reason.SYMPTOM_UNCONFIRMED, DENY, {"answers": health(False, NOW - 10_000)}),
     (Reason.OK, ALLOW, {"answers": health(False, NOW - 9_999)}),
     (Reason.SEVERITY_ABOVE_CEILING, ASK, {"incident__severity": Severity.SEV2}),
+    (Reason.SEVERITY_ABOVE_CEILING, ASK, {"policy__ceiling": None}),
     (Reason.OK, ALLOW, {"incident__severity": Severity.SEV4}),
     (Reason.OK, ALLOW, {"incident__severity": Severity.SEV2, "policy__ceiling": Severity.SEV2}),
     (Reason.COOLING_DOWN, DENY, {"record__last_acted_at": NOW - 59_999}),
@@ -148,18 +160,32 @@ TABLE: list[tuple[Reason, Answered, dict[str, Any]]] = [
     (Reason.SUGGEST_ONLY, ASK, {"grant": grant(Autonomy.AUTO, expires_at=NOW)}),
     (Reason.OK, ALLOW, {"grant": grant(Autonomy.AUTO, expires_at=NOW + 1)}),
     (Reason.APPROVAL_NEEDED, ASK, {"grant": grant(Autonomy.APPROVE)}),
+    (Reason.GRANT_OUTDATED, ASK, {"grant": grant(Autonomy.AUTO, runbook_hash="hash-0")}),
+    (Reason.GRANT_OUTDATED, ASK, {"grant": grant(Autonomy.AUTO, target=OTHER)}),
+    (Reason.GRANT_OUTDATED, ASK, {"grant": grant(Autonomy.AUTO, target=IN_A_GROUP)}),
+    (Reason.GRANT_OUTDATED, ASK, {"grant": Grant(id=WHERE, autonomy=Autonomy.AUTO, by="a", at=0)}),
+    (Reason.GRANT_OUTDATED, ASK, {"record": None, "grant": probation(runbook_hash="hash-0")}),
+    (Reason.APPROVAL_NEEDED, ASK, {"grant": grant(Autonomy.APPROVE, target=OTHER)}),
+    (Reason.OBSERVE_ONLY, DENY, {"grant": grant(Autonomy.OBSERVE, target=OTHER)}),
+    (
+        Reason.APPROVED,
+        ALLOW,
+        {"grant": grant(Autonomy.AUTO, target=OTHER), "approval": answered(PLAN)},
+    ),
     (Reason.ACKNOWLEDGED_BY_PERSON, ASK, {"incident__acknowledged_by": "ada"}),
     (Reason.UNCALIBRATED, ASK, {"record": None}),
-    (Reason.UNCALIBRATED, ASK, {"record": TrackRecord(id=WHERE, recovered=29)}),
-    (Reason.UNCALIBRATED, ASK, {"record": TrackRecord(id=WHERE, recovered=29, inconclusive=9)}),
-    (Reason.OK, ALLOW, {"record": TrackRecord(id=WHERE, recovered=30)}),
+    (Reason.UNCALIBRATED, ASK, {"record": record(recovered=29)}),
+    (Reason.UNCALIBRATED, ASK, {"record": record(recovered=29, inconclusive=9)}),
+    (Reason.UNCALIBRATED, ASK, {"record": record(recovered=30, runbook_hash="hash-0")}),
+    (Reason.UNCALIBRATED, ASK, {"record": TrackRecord(id=WHERE, recovered=30)}),
+    (Reason.OK, ALLOW, {"record": record(recovered=30)}),
     (Reason.UNCALIBRATED, ASK, {"record": None, "grant": probation(by="")}),
-    (Reason.P_FIX_TOO_LOW, ASK, {"record": TrackRecord(id=WHERE, recovered=23, no_effect=7)}),
-    (Reason.OK, ALLOW, {"record": TrackRecord(id=WHERE, recovered=24, no_effect=6)}),
+    (Reason.P_FIX_TOO_LOW, ASK, {"record": record(recovered=23, no_effect=7)}),
+    (Reason.OK, ALLOW, {"record": record(recovered=24, no_effect=6)}),
     (
         Reason.P_FIX_TOO_LOW,
         ASK,
-        {"record": TrackRecord(id=WHERE, recovered=23, worse=7), "grant": probation()},
+        {"record": record(recovered=23, worse=7), "grant": probation()},
     ),
     (Reason.ON_PROBATION, ALLOW, {"record": None, "grant": probation()}),
     (Reason.PROBATION_BUSY, ASK, {"record": None, "grant": probation(), "busy_probation": True}),
@@ -262,6 +288,15 @@ def test_no_guards_is_a_no(case: Case) -> None:
     assert why.explain(decision)[1] == "No guard was asked, and silence is not a yes."
 
 
+def test_where_nothing_fits_it_is_said_once() -> None:
+    """The same runbooks failing in the same way are one decision, others are another."""
+    first = gate.none_fits("incident-1", (Considered(runbook="a", conditions=()),), NOW)
+    again = gate.none_fits("incident-1", first.considered, NOW + 1)
+    other = gate.none_fits("incident-1", (), NOW)
+    assert (first.answer, first.reasons, first.id) == (DENY, (Reason.NO_RUNBOOK,), again.id)
+    assert len({first.id, other.id, gate.none_fits("incident-2", (), NOW).id}) == 3
+
+
 def test_needs_asks_health_and_preconditions(but: But) -> None:
     """The gate wants the service's health and each precondition, under the keys it looks up."""
     reads = gate.needs(but(runbook__preconditions=precondition("ok")))
@@ -331,7 +366,7 @@ class TestCooldown:
     )
     def test_it_doubles_up_to_an_hour(self, but: But, row: int, wait: int) -> None:
         """Each run in a row without effect doubles the wait, which stops at an hour."""
-        case = but(record=TrackRecord(id=WHERE, ineffective_in_a_row=row, last_acted_at=NOW))
+        case = but(record=record(ineffective_in_a_row=row, last_acted_at=NOW))
         assert guards.cooldown(case, NOW).retry_at == NOW + wait
 
     def test_a_longer_policy_is_kept(self, but: But) -> None:

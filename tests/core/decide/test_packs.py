@@ -15,13 +15,20 @@ from opx import packs
 from opx.core.analyse.insight import InsightType
 from opx.core.base.documents import Document
 from opx.core.decide import proposals
-from opx.core.decide.actions import ActionSpec, Undo
+from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
 from opx.core.decide.case import Case, Policy
 from opx.core.decide.documents import bind_policy, bind_runbook
 from opx.core.decide.runbooks import Check, Runbook
 
 Read = Callable[[dict[str, Any]], Document]
-ACTIONS = {"process.restart": ActionSpec(name="process.restart", undo=Undo.NOT_NEEDED)}
+ACTIONS = {
+    "process.restart": ActionSpec(
+        name="process.restart",
+        undo=Undo.NOT_NEEDED,
+        blast=Blast.PROCESS,
+        on_halt=OnHalt.FINISH,
+    )
+}
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from opx.core.decide.targets import owned
+from opx.core.decide.targets import canonical, owned
 
 OURS = frozenset({"http://127.0.0.1:9001#opx:brain"})
 
@@ -57,3 +57,30 @@ def test_a_whole_supervisor_can_be_protected() -> None:
 def test_nothing_protected() -> None:
     """With nothing to protect every target is somebody else's."""
     assert not owned("http://127.0.0.1:9001#orders", frozenset())
+
+
+def test_one_target_has_one_spelling() -> None:
+    """Whatever the host, the slash, the group or the case: one lease."""
+    names = (
+        "http://127.0.0.1:9001#web",
+        "http://localhost:9001#web",
+        "http://LOCALHOST:9001/#shop:web",
+        "http://[::1]:9001/RPC2#web",
+        " http://user:secret@127.1.2.3:9001#Web",
+    )
+    assert {canonical(name) for name in names} == {"loopback:9001#web"}
+    assert canonical("unix:///run/s.sock#web") == canonical("unix:///run/s.sock/#web")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "http://127.0.0.1:9001#web2",
+        "http://127.0.0.1:9002#web",
+        "http://10.0.0.7:9001#web",
+        "unix:///run/s.sock#web",
+    ],
+)
+def test_other_targets_have_others(other: str) -> None:
+    """Another program, port, host or socket is another target."""
+    assert canonical(other) != canonical("http://127.0.0.1:9001#web")

@@ -5,13 +5,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from opx.core.decide import gate, guards, why
+from opx.core.base.expressions import Expression
+from opx.core.decide import gate, guards, proposals, why
 from opx.core.decide.case import Automation, Autonomy, Breaker, Case, Grant, Mode
 from opx.core.decide.decision import Reason
+from opx.core.decide.runbooks import Input
 
 NOW = 1_767_225_600_000
 WHERE = "restart|shop|orders"
+TARGET = "http://127.0.0.1:9001#orders"
 SAYS_YES = {Reason.OK, Reason.APPROVED, Reason.ON_PROBATION}
 
 
@@ -33,7 +37,8 @@ def test_a_yes_on_probation_says_so(but: Callable[..., Case]) -> None:
     probation = Grant(
         id=WHERE, autonomy=Autonomy.AUTO, by="ada", at=0, probation=True, expires_at=NOW + 1
     )
-    lines = why.explain(gate.decide(but(record=None, grant=probation), NOW, "d"))
+    case = but(record=None, grant=probation, grant__runbook_hash="hash-1", grant__target=TARGET)
+    lines = why.explain(gate.decide(case, NOW, "d"))
     assert lines[1:] == [
         "p_fix: a person's probation stands in for missing experience "
         "(uncalibrated, n = 0 of 30; ada answers for it)."
@@ -57,6 +62,42 @@ def test_a_denial_shows_all_that_stood_in_the_way(but: Callable[..., Case]) -> N
         "Without that, opx would ask first. "
         "autonomy: the runbook may only suggest here (no grant).",
     ]
+
+
+def test_what_no_longer_covers_is_named(but: Callable[..., Case]) -> None:
+    """Of an outdated grant it is said what is another than granted, by each guard that asks."""
+    lines = why.explain(gate.decide(but(grant__runbook_hash="old", grant__target="x"), NOW, "d"))
+    assert lines[1] == (
+        "autonomy: the runbook or the target is not what it was when autonomy was granted "
+        "(another runbook and target than ada granted)."
+    )
+    assert lines[2] == "An approval, or a new grant, would change that."
+    assert [line.partition(":")[0] for line in lines[1::2]] == ["autonomy", "p_fix"]
+
+
+def test_why_each_runbook_does_not_fit(but: Callable[..., Case]) -> None:
+    """Every condition that does not hold or cannot be evaluated, and every missing input, of
+    every runbook that was considered; what holds is not in the way and not named."""
+    case, book = but(), but().runbook
+    assert book is not None
+    hung = replace(
+        book,
+        name="b",
+        when=(Expression("insight.type == 'process_hung'"), Expression("insight.risk > 50")),
+    )
+    queue = replace(
+        book, name="a", when=(Expression("queue.length > 5"),), inputs={"host": Input()}
+    )
+    seen = proposals.propose(case.insight, case.incident, case.service, [hung, queue])
+    *lines, last = why.explain(gate.none_fits("incident-1", seen.trace, NOW))
+    assert lines == [
+        "opx must not act.",
+        "catalogue: no runbook is at hand for this (none of them fits).",
+        "A runbook whose conditions all hold would change that.",
+        "b does not fit: \"insight.type == 'process_hung'\" does not hold.",
+    ]
+    assert last.startswith("a does not fit: 'queue.length > 5' could not be evaluated: ")
+    assert last.endswith("; its input 'host' has no value.")
 
 
 def test_every_guard_is_described() -> None:

@@ -16,6 +16,7 @@ from opx.core.base.reads import Answer, Probe, ProbeKind
 from opx.core.correlate.episode import Group
 from opx.core.decide import gate, why
 from opx.core.decide.case import (
+    STRICTEST,
     Approval,
     Automation,
     Autonomy,
@@ -113,12 +114,15 @@ grants = st.builds(
     autonomy=st.sampled_from([*Autonomy, Autonomy.AUTO, Autonomy.AUTO]),
     by=st.sampled_from(["ada", "ada", ""]),
     at=st.just(0),
+    runbook_hash=st.sampled_from(["h", "h", "h", "other", ""]),
+    target=st.sampled_from([TARGET, TARGET, TARGET, "http://127.0.0.1:9001#payments"]),
     probation=st.booleans(),
     expires_at=st.sampled_from([None, NOW, NOW + 1, NOW + 60_000]),
 )
 records = st.builds(
     TrackRecord,
     id=st.just(WHERE),
+    runbook_hash=st.sampled_from(["h", "h", "h", "other"]),
     recovered=st.integers(20, 50),
     no_effect=st.integers(0, 9),
     ineffective_in_a_row=st.integers(0, 4),
@@ -133,8 +137,8 @@ QUIET = Case(
     runbook=RUNBOOK,
     proposal=PROPOSAL,
     modes=(RUNNING,),
-    grant=Grant(id=WHERE, autonomy=Autonomy.AUTO, by="ada", at=0),
-    record=TrackRecord(id=WHERE, recovered=50),
+    grant=Grant(id=WHERE, autonomy=Autonomy.AUTO, by="ada", at=0, runbook_hash="h", target=TARGET),
+    record=TrackRecord(id=WHERE, runbook_hash="h", recovered=50),
     answers={"health": Answer(key="health", at=NOW, ok=False)},
 )
 """Every guard allows this one."""
@@ -146,7 +150,7 @@ changes: dict[str, st.SearchStrategy[object]] = {
         severity=st.sampled_from(Severity),
         acknowledged_by=st.sampled_from([None, "ada"]),
     ),
-    "service": st.none(),
+    "service": st.sampled_from([None, replace(SERVICE, target="http://127.0.0.1:9001#payments")]),
     "runbook": st.sampled_from(
         [
             None,
@@ -156,7 +160,7 @@ changes: dict[str, st.SearchStrategy[object]] = {
         ]
     ),
     "proposal": st.sampled_from([None, replace(PROPOSAL, target="")]),
-    "policy": st.sampled_from([Policy(), Policy(ceiling=Severity.SEV1)]),
+    "policy": st.sampled_from([Policy(), Policy(ceiling=Severity.SEV1), STRICTEST]),
     "modes": st.one_of(st.none(), modes, modes.map(lambda some: (RUNNING, *some))),
     "grant": st.one_of(st.none(), grants),
     "record": st.one_of(st.none(), records),
@@ -343,3 +347,21 @@ def test_acting_alone_takes_a_grant_a_symptom_and_running_automation(case: Case)
         approved = case.approval is not None and case.approval.approved is True
         granted = case.grant is not None and case.grant.autonomy is Autonomy.AUTO
         assert granted or approved
+
+
+@given(case=cases)
+def test_opx_acts_on_what_people_last_said(case: Case) -> None:
+    """An ALLOW is for the runbook and the target that are in force; without an approval they
+    are also those that were granted, and the experience is with that very runbook."""
+    if gate.decide(case, NOW, "d").answer is not ALLOW:
+        return
+    proposal, grant = case.proposal, case.grant
+    assert proposal is not None
+    assert case.runbook is not None
+    assert case.service is not None
+    assert (case.runbook.hash, case.service.target) == (proposal.runbook_hash, proposal.target)
+    if decide(replace(case, approval=None)) is ALLOW:
+        assert grant is not None
+        assert (grant.runbook_hash, grant.target) == (proposal.runbook_hash, proposal.target)
+        known = case.record is not None and case.record.runbook_hash == proposal.runbook_hash
+        assert known or grant.probation

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opx.core.analyse.insight import Probability
 from opx.core.decide.case import Breaker, Policy, TrackRecord
 from opx.core.learn import records
 from opx.core.verify.verdict import Verdict, VerdictKind
 
 NOW = 1_767_225_600_000
 WHERE = "restart|shop|orders"
+BOOK, OTHER = "hash of the runbook", "hash of another"
 NEW = TrackRecord(id=WHERE, version=0)
 SHUT = Breaker(id=WHERE, version=0)
 POLICY = Policy(breaker_after=3)
@@ -30,7 +32,7 @@ def verdict(kind: VerdictKind) -> Verdict:
 def counted(*kinds: VerdictKind) -> TrackRecord:
     record = NEW
     for number, kind in enumerate(kinds):
-        record = records.after(record, verdict(kind), NOW + number)
+        record = records.after(record, verdict(kind), BOOK, NOW + number)
     return record
 
 
@@ -54,8 +56,31 @@ def test_counts() -> None:
     """Each verdict is counted under its kind, and ``p_fix`` leaves the unclear ones out."""
     record = counted(RECOVERED, NO_EFFECT, WORSE, INCONCLUSIVE, RECOVERED)
     assert (record.recovered, record.no_effect, record.worse, record.inconclusive) == (2, 1, 1, 1)
-    assert (record.p_fix.value, record.p_fix.n) == (0.5, 4)
+    assert record.p_fix(BOOK) == Probability(0.5, 4)
     assert (record.last_acted_at, record.version) == (NOW + 4, 5)
+
+
+def test_another_content_counts_from_the_start() -> None:
+    """The first verdict about another content is its only one; the row of runs that did not
+    help and the last action, which hold a runbook up, go on."""
+    record = replace(counted(RECOVERED, NO_EFFECT, NO_EFFECT, INCONCLUSIVE), last_acted_at=NOW + 9)
+    changed = records.after(record, verdict(WORSE), OTHER, NOW)
+    assert changed == TrackRecord(
+        id=WHERE,
+        runbook_hash=OTHER,
+        worse=1,
+        ineffective_in_a_row=3,
+        last_acted_at=NOW + 9,
+        version=5,
+    )
+    assert records.breaker_after(changed, SHUT, POLICY, NOW).opened_at == NOW
+
+
+@pytest.mark.parametrize("hash", [OTHER, ""])
+def test_experience_is_with_one_content(hash: str) -> None:
+    """A record says nothing of another content, nor one without a content of any."""
+    assert counted(RECOVERED).p_fix(hash) == Probability(None, 0)
+    assert TrackRecord(id=WHERE, recovered=9).p_fix(hash) == Probability(None, 0)
 
 
 def test_the_first_one_is_new() -> None:
@@ -67,11 +92,11 @@ def test_the_first_one_is_new() -> None:
 
 def test_a_run_that_never_acted_starts_no_cooldown() -> None:
     """Without an action the time of the last one stays what it was."""
-    record = records.after(NEW, verdict(INCONCLUSIVE), None)
+    record = records.after(NEW, verdict(INCONCLUSIVE), BOOK, None)
     assert record.last_acted_at is None
     acted = replace(NEW, last_acted_at=NOW)
-    assert records.after(acted, verdict(INCONCLUSIVE), None).last_acted_at == NOW
-    assert records.after(acted, verdict(INCONCLUSIVE), NOW - 5).last_acted_at == NOW
+    assert records.after(acted, verdict(INCONCLUSIVE), BOOK, None).last_acted_at == NOW
+    assert records.after(acted, verdict(INCONCLUSIVE), BOOK, NOW - 5).last_acted_at == NOW
 
 
 def test_it_opens_at_the_third() -> None:
@@ -97,10 +122,10 @@ def test_a_person_closes_it() -> None:
     record = records.forgiven(counted(*[NO_EFFECT] * 3))
     assert (record.ineffective_in_a_row, record.no_effect, record.version) == (0, 3, 4)
     for _ in range(2):
-        record = records.after(record, verdict(NO_EFFECT), NOW)
+        record = records.after(record, verdict(NO_EFFECT), BOOK, NOW)
         assert records.breaker_after(record, shut, POLICY, NOW) == shut
     again = records.breaker_after(
-        records.after(record, verdict(NO_EFFECT), NOW), shut, POLICY, NOW + 7
+        records.after(record, verdict(NO_EFFECT), BOOK, NOW), shut, POLICY, NOW + 7
     )
     assert again == Breaker(id=WHERE, opened_at=NOW + 7, closed_by=None, version=3)
 
@@ -112,7 +137,7 @@ def test_learning_never_closes_a_breaker(kinds: list[VerdictKind], limit: int) -
     policy = Policy(breaker_after=limit)
     record, breaker, row, due = NEW, SHUT, 0, False
     for kind in kinds:
-        record = records.after(record, verdict(kind), NOW)
+        record = records.after(record, verdict(kind), BOOK, NOW)
         breaker = records.breaker_after(record, breaker, policy, NOW)
         row = {RECOVERED: 0, INCONCLUSIVE: row}.get(kind, row + 1)
         due = due or row >= limit

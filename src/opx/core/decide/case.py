@@ -2,12 +2,14 @@
 
 """``Case``: every fact that the guards may look at, and the records those facts come from.
 
-The engine gathers a case in one read; the gate is then a pure function of it. What could
-not be read is None, and a guard that meets None denies.
+The engine gathers a case in one read; the gate is then a pure function of it. None is
+a record that nobody ever made: no grant only suggests, no modes are a halt, no breaker is
+a closed one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
@@ -48,6 +50,10 @@ class Autonomy(IntEnum):
 class Grant:
     """What a person lets a runbook do on a service. ``id``: ``runbook|environment|service``.
 
+    ``runbook_hash``, ``target``, ``parameters``: the runbook's content, and the service's target
+    and what the runbook uses of its parameters, as they were when it was given. It lets nothing
+    else act, and one without a hash and a target lets nothing act. A target spelled otherwise
+    is another: here, unlike in ``targets``, doubt is a no.
     ``probation``: may act although nothing is calibrated yet; needs ``expires_at``.
     """
 
@@ -55,17 +61,32 @@ class Grant:
     autonomy: Autonomy
     by: str
     at: Ms
+    runbook_hash: str = ""
+    target: str = ""
+    parameters: dict[str, str] = field(default_factory=dict)
     probation: bool = False
     expires_at: Ms | None = None
     version: int = 1
 
+    def outdated(
+        self, runbook_hash: str, target: str, parameters: Mapping[str, str]
+    ) -> tuple[str, ...]:
+        """Which of ``runbook``, ``target`` and ``parameters`` it was not given for."""
+        same = {
+            "runbook": bool(runbook_hash) and runbook_hash == self.runbook_hash,
+            "target": target == self.target,
+            "parameters": parameters == self.parameters,
+        }
+        return tuple(what for what, is_so in same.items() if not is_so)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """``ceiling``: the worst severity opx acts on by itself. Others are the gate's limits."""
+    """``ceiling``: the worst severity opx acts on by itself; None: it always asks. Others are
+    the gate's limits."""
 
     name: str = "default"
-    ceiling: Severity = Severity.SEV3
+    ceiling: Severity | None = Severity.SEV3
     cooldown: Ms = MINUTE
     breaker_after: int = 3
     approval_ttl: Ms = 15 * MINUTE
@@ -74,11 +95,20 @@ class Policy:
     hash: str = ""
 
 
+STRICTEST = Policy(ceiling=None)
+"""What holds while the policy that people applied cannot be read: nothing without asking."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackRecord:
-    """How often a runbook helped a service here. ``id``: ``runbook|environment|service``."""
+    """How often a runbook helped a service. ``id``: ``runbook|environment|service``.
+
+    ``runbook_hash``: the content the counts are of. ``ineffective_in_a_row`` and
+    ``last_acted_at``, which only ever hold a runbook up, are of every content it had.
+    """
 
     id: str
+    runbook_hash: str = ""
     recovered: int = 0
     no_effect: int = 0
     worse: int = 0
@@ -87,9 +117,11 @@ class TrackRecord:
     last_acted_at: Ms | None = None
     version: int = 1
 
-    @property
-    def p_fix(self) -> Probability:
-        """Verified recoveries among runs with a verdict; None until there is one."""
+    def p_fix(self, runbook_hash: str) -> Probability:
+        """Verified recoveries among the runs of this content with a verdict; None until there
+        is one."""
+        if not runbook_hash or runbook_hash != self.runbook_hash:
+            return Probability(None, 0)
         n = self.recovered + self.no_effect + self.worse
         return Probability(self.recovered / n if n else None, n)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from opx.core.base.time import Ms
+from opx.core.decide.proposals import Considered
 
 
 class Answered(IntEnum):
@@ -28,7 +29,9 @@ class Reason(StrEnum):
     MODE_UNKNOWN = "mode_unknown"
     PROTECTED_TARGET = "protected_target"
     NO_RUNBOOK = "no_runbook"
+    RUNBOOK_CHANGED = "runbook_changed"
     NO_TARGET = "no_target"
+    TARGET_CHANGED = "target_changed"
     SYMPTOM_GONE = "symptom_gone"
     SYMPTOM_UNCONFIRMED = "symptom_unconfirmed"
     SEVERITY_ABOVE_CEILING = "severity_above_ceiling"
@@ -40,6 +43,7 @@ class Reason(StrEnum):
     OBSERVE_ONLY = "observe_only"
     SUGGEST_ONLY = "suggest_only"
     APPROVAL_NEEDED = "approval_needed"
+    GRANT_OUTDATED = "grant_outdated"
     ACKNOWLEDGED_BY_PERSON = "acknowledged_by_person"
     UNCALIBRATED = "uncalibrated"
     P_FIX_TOO_LOW = "p_fix_too_low"
@@ -64,7 +68,9 @@ class GuardResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """All guards' answers, the strictest of them, and the plan they were asked about."""
+    """All guards' answers, the strictest of them, and the plan they were asked about.
+
+    ``considered``: where no runbook fits, all that were looked at, and why each does not."""
 
     id: str
     incident: str
@@ -73,6 +79,7 @@ class Decision:
     results: tuple[GuardResult, ...]
     plan: str
     at: Ms
+    considered: tuple[Considered, ...] = ()
 
     @property
     def reasons(self) -> tuple[Reason, ...]:

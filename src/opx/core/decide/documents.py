@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from opx.core.base import expressions
+from opx.core.base import addresses, expressions
 from opx.core.base.documents import NAME, Document, Node
 from opx.core.base.reads import Probe, ProbeKind
 from opx.core.base.time import DAY, HOUR, MINUTE, SECOND
@@ -200,18 +200,21 @@ def _step(
 
 
 def _template(node: Node, inputs: Mapping[str, Input]) -> str:
-    """A step's input as text; every ``${{ }}`` in it names an input that will have a value."""
+    """A step's input as text; every ``${{ }}`` in it names an input that will have a value, or
+    a parameter that a service may have."""
     if isinstance(node.value, bool):
         return str(node.value).lower()
     text = str(node.value) if isinstance(node.value, int) else node.text()
-    for name in REFERENCE.findall(text):
+    for name in [name for source, name in REFERENCE.findall(text) if source == "inputs"]:
         known = ", ".join(inputs) or "none"
         if name not in inputs:
             raise node.wrong(f"there is no input {name!r}", f"declared: {known}")
         if not inputs[name].required and inputs[name].default is None:
             raise node.wrong(f"the input {name!r} may have no value", "give it a default")
     if "${{" in REFERENCE.sub("", text):
-        raise node.wrong(f"{text!r} is not understood", "write ${{ inputs.NAME }}")
+        raise node.wrong(
+            f"{text!r} is not understood", "write ${{ inputs.NAME }} or ${{ service.NAME }}"
+        )
     return text
 
 
@@ -283,6 +286,6 @@ def _probe(node: Node) -> Probe:
     kind = named[0]
     return Probe(
         kind=kind,
-        address=_said(fields[kind.value]),
+        address=addresses.probe(fields[kind.value], kind),
         timeout=fields["timeout"].duration(10, MINUTE) if "timeout" in fields else SECOND,
     )

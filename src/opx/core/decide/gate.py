@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from opx.core.base import ids
 from opx.core.base.reads import ProbeRead
 from opx.core.base.time import Ms
 from opx.core.decide.case import Case
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
 from opx.core.decide.guards import GUARDS, HEALTH, Guard, precondition_key
+from opx.core.decide.proposals import Considered
 
 
 def needs(case: Case) -> list[ProbeRead]:
@@ -42,6 +44,27 @@ def decide(case: Case, now: Ms, decision_id: str, guards: Sequence[Guard] = GUAR
         results=results,
         plan=case.proposal.plan if case.proposal else "",
         at=now,
+    )
+
+
+def none_fits(incident: str, considered: tuple[Considered, ...], now: Ms) -> Decision:
+    """The denial where nothing can be proposed. The same one, by its id, for as long as the
+    same runbooks fail to fit in the same way."""
+    result = GuardResult(
+        guard="catalogue",
+        answer=Answered.DENY,
+        reason=Reason.NO_RUNBOOK,
+        detail="none of them fits" if considered else "there is none at all",
+    )
+    return Decision(
+        id=ids.derived("decision", incident, Reason.NO_RUNBOOK, considered),
+        incident=incident,
+        run="",
+        answer=result.answer,
+        results=(result,),
+        plan="",
+        at=now,
+        considered=considered,
     )
 
 

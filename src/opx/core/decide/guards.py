@@ -47,20 +47,31 @@ def mode(case: Case, now: Ms) -> GuardResult:
 def runbook(case: Case, now: Ms) -> GuardResult:
     """There is a proposal, and its runbook is still what it was when it was proposed."""
     if case.proposal is None:
-        return _deny("runbook", Reason.NO_RUNBOOK, "no runbook fits")
-    if case.runbook is None or case.runbook.hash != case.proposal.runbook_hash:
-        return _deny("runbook", Reason.NO_RUNBOOK, f"{case.proposal.runbook} was changed since")
+        return _deny("runbook", Reason.NO_RUNBOOK, "none is proposed")
+    name = case.proposal.runbook
+    if case.runbook is None:
+        return _deny("runbook", Reason.RUNBOOK_CHANGED, f"there is no {name} any more")
+    if case.runbook.hash != case.proposal.runbook_hash:
+        return _deny("runbook", Reason.RUNBOOK_CHANGED, f"{name} was changed since")
     return _allow("runbook")
 
 
 def target(case: Case, now: Ms) -> GuardResult:
-    """There is something to act on, and it is not opx itself."""
+    """There is something to act on, it is not opx itself, and it is still the service's, as
+    are the parameters that the steps are filled with."""
     declared = case.service.target if case.service else ""
     aim = case.proposal.target if case.proposal else declared
     if not aim:
         return _deny("target", Reason.NO_TARGET, "the service names no target")
     if targets.owned(aim, case.protected):
         return _deny("target", Reason.PROTECTED_TARGET, f"{aim} belongs to opx")
+    if aim != declared:
+        detail = f"{aim} then, {declared or 'none'} now"
+        return _deny("target", Reason.TARGET_CHANGED, detail)
+    now_known = case.service.parameters if case.service else {}
+    for name, value in (case.proposal.parameters if case.proposal else {}).items():
+        if now_known.get(name) != value:
+            return _deny("target", Reason.TARGET_CHANGED, f"the parameter {name} was changed")
     return _allow("target", aim)
 
 
@@ -79,8 +90,9 @@ def symptom(case: Case, now: Ms) -> GuardResult:
 def severity(case: Case, now: Ms) -> GuardResult:
     """The incident is not worse than what the policy lets opx act on by itself."""
     worst, found = case.policy.ceiling, case.incident.severity
-    if found < worst:
-        detail = f"{found.name}, opx acts by itself up to {worst.name}"
+    if worst is None or found < worst:
+        most = f"up to {worst.name}" if worst else "on nothing: its policy cannot be read"
+        detail = f"{found.name}, opx acts by itself {most}"
         return _ask(case, now, "severity", Reason.SEVERITY_ABOVE_CEILING, detail)
     return _allow("severity", found.name)
 
@@ -137,20 +149,25 @@ def preconditions(case: Case, now: Ms) -> GuardResult:
 
 
 def autonomy(case: Case, now: Ms) -> GuardResult:
-    """How much a person lets this runbook do here: ``SUGGEST`` unless somebody said more."""
+    """A person lets this runbook, as it is, act on this target. Unless somebody said more, it
+    may only suggest."""
     grant = case.grant
-    level = grant.autonomy if grant else Autonomy.SUGGEST
-    expired = grant is not None and _expired(grant, now)
-    if level is Autonomy.OBSERVE:
-        return _deny("autonomy", Reason.OBSERVE_ONLY, "only watches and is scored")
-    if grant is not None and expired:
+    if grant is None:
+        return _ask(case, now, "autonomy", Reason.SUGGEST_ONLY, "no grant")
+    said = f"granted by {grant.by}"
+    if grant.autonomy is Autonomy.OBSERVE:
+        return _deny("autonomy", Reason.OBSERVE_ONLY, said)
+    if _expired(grant, now):
         reason = Reason.PROBATION_EXPIRED if grant.probation else Reason.SUGGEST_ONLY
         return _ask(case, now, "autonomy", reason, f"the grant of {grant.by} is over")
-    if level is Autonomy.AUTO:
-        return _allow("autonomy", f"granted by {grant.by}" if grant else "")
-    suggest = level is Autonomy.SUGGEST
-    reason = Reason.SUGGEST_ONLY if suggest else Reason.APPROVAL_NEEDED
-    return _ask(case, now, "autonomy", reason, f"granted by {grant.by}" if grant else "no grant")
+    if grant.autonomy is Autonomy.SUGGEST:
+        return _ask(case, now, "autonomy", Reason.SUGGEST_ONLY, said)
+    if grant.autonomy is Autonomy.APPROVE:
+        return _ask(case, now, "autonomy", Reason.APPROVAL_NEEDED, said)
+    outdated = _outdated(case, grant)
+    if outdated:
+        return _ask(case, now, "autonomy", Reason.GRANT_OUTDATED, outdated)
+    return _allow("autonomy", said)
 
 
 def p_fix(case: Case, now: Ms) -> GuardResult:
@@ -161,8 +178,11 @@ def p_fix(case: Case, now: Ms) -> GuardResult:
     grant = case.grant
     if grant is None or grant.autonomy is not Autonomy.AUTO:
         return _allow("p_fix")
+    outdated = _outdated(case, grant)
+    if outdated:
+        return _ask(case, now, "p_fix", Reason.GRANT_OUTDATED, outdated)
     enough = case.policy.calibrated_after
-    seen = case.record.p_fix if case.record else None
+    seen = case.record.p_fix(grant.runbook_hash) if case.record else None
     if seen is None or seen.value is None or seen.n < enough:
         detail = f"uncalibrated, n = {seen.n if seen else 0} of {enough}"
         problem = _probation(case, grant, now)
@@ -286,6 +306,15 @@ def _expired(grant: Grant, now: Ms) -> bool:
     if grant.expires_at is None:
         return grant.probation
     return now >= grant.expires_at
+
+
+def _outdated(case: Case, grant: Grant) -> str:
+    """What has changed since the grant was given; empty when it covers what is proposed."""
+    if case.proposal is None:
+        return "nothing is proposed"
+    proposed = case.proposal
+    changed = grant.outdated(proposed.runbook_hash, proposed.target, proposed.parameters)
+    return f"another {' and '.join(changed)} than {grant.by} granted" if changed else ""
 
 
 def _probation(case: Case, grant: Grant, now: Ms) -> Reason | None:

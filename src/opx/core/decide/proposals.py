@@ -4,7 +4,8 @@
 
 After analyse, before the guards. Every condition of every runbook is evaluated and kept,
 so that ``why`` can show them all. It can only name a runbook of the catalogue and fill in
-that runbook's own defaults; a condition that cannot be evaluated does not hold.
+that runbook's own defaults and the service's parameters; a condition that cannot be
+evaluated does not hold.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Considered:
-    """One runbook that was looked at. ``unfilled``: required inputs without a default."""
+    """One runbook that was looked at. ``unfilled``: required inputs without a default, and as
+    ``service.NAME`` the parameters it names and the service does not have."""
 
     runbook: str
     conditions: tuple[Condition, ...]
@@ -75,7 +77,8 @@ def propose(
     """The first runbook that fits: the one with the most conditions, then by name."""
     known = facts(insight, incident, service)
     ranked = sorted(runbooks, key=lambda runbook: (-len(runbook.when), runbook.name))
-    trace = tuple(_consider(runbook, known) for runbook in ranked)
+    given = service.parameters if service else {}
+    trace = tuple(_consider(runbook, known, given) for runbook in ranked)
     fitting = (runbook for runbook, seen in zip(ranked, trace, strict=True) if seen.fits)
     runbook = next(fitting, None)
     if runbook is None:
@@ -87,17 +90,22 @@ def propose(
         target=service.target if service else "",
         environment=incident.group.environment,
         service=incident.group.service,
+        parameters=runbook.takes(given),
     )
     return Proposed(proposal=proposal, trace=trace)
 
 
-def _consider(runbook: Runbook, known: Mapping[str, Any]) -> Considered:
+def _consider(
+    runbook: Runbook, known: Mapping[str, Any], parameters: Mapping[str, str]
+) -> Considered:
     filled = _defaults(runbook)
+    inputs = [name for name, given in runbook.inputs.items() if given.required]
     return Considered(
         runbook=runbook.name,
         conditions=tuple(_evaluate(when, known) for when in runbook.when),
-        unfilled=tuple(
-            name for name, given in runbook.inputs.items() if given.required and name not in filled
+        unfilled=(
+            *(name for name in inputs if name not in filled),
+            *(f"service.{name}" for name in runbook.parameters if name not in parameters),
         ),
     )
 

@@ -3,8 +3,8 @@
 """Roles and what each may do: one table.
 
 Beside the gate: the gate says what opx may do, this says what people and senders may.
-No role contains another. Who needs two holds two, so a permission that is one day given
-to ``emergency`` alone is not admin's by accident. A role must never come from a request.
+``admin`` holds every permission; of the others, who needs two roles holds two. A role must
+never come from a request.
 
 Stopping is easier than starting: whoever operates may halt, resuming takes somebody on
 call, an emergency holder or an admin. Standing permission for opx to act by itself

@@ -9,6 +9,7 @@ and a proposal can only name a runbook.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,8 +18,9 @@ from opx.core.base.expressions import Expression
 from opx.core.base.reads import Probe
 from opx.core.base.time import MINUTE, SECOND, Ms
 
-REFERENCE = re.compile(r"\$\{\{\s*inputs\.([a-z][a-z0-9_]*)\s*\}\}")
-"""``${{ inputs.NAME }}`` in the inputs of a step: the only thing that is ever filled in."""
+REFERENCE = re.compile(r"\$\{\{\s*(inputs|service)\.([a-z][a-z0-9_]*)\s*\}\}")
+"""``${{ inputs.NAME }}`` and ``${{ service.NAME }}``, a parameter of the service, in the inputs
+of a step: all that is ever filled in. What an event or an alert says never is."""
 
 
 class InputType(StrEnum):
@@ -37,7 +39,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One registered action (``uses``) with its inputs; ``${{ inputs.x }}`` is filled in.
+    """One registered action (``uses``) with its inputs, in which ``REFERENCE``s are filled in.
 
     ``retries``: more tries after a failure. ``undo``: the id of the rollback step for it.
     """
@@ -91,10 +93,22 @@ class Runbook:
     rollback: tuple[Step, ...] = ()
     irreversible: str = ""
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the service's parameters that its steps are filled with."""
+        texts = [text for step in (*self.steps, *self.rollback) for text in step.inputs.values()]
+        named = (found for text in texts for found in REFERENCE.findall(text))
+        return tuple(sorted({name for source, name in named if source == "service"}))
+
+    def takes(self, parameters: Mapping[str, str]) -> dict[str, str]:
+        """Those of a service's parameters that it uses."""
+        return {name: parameters[name] for name in self.parameters if name in parameters}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """A runbook with its inputs filled in, on one target. ``plan`` is what an approval binds."""
+    """A runbook with its inputs filled in, on one target. ``parameters``: those of the service
+    that the runbook uses, as they were. ``plan`` is what an approval binds: all of it."""
 
     runbook: str
     runbook_hash: str
@@ -102,7 +116,13 @@ class Proposal:
     target: str
     environment: str
     service: str
+    parameters: dict[str, str] = field(default_factory=dict)
 
     @property
     def plan(self) -> str:
         return ids.derived("plan", self)
+
+    @property
+    def place(self) -> str:
+        """The id that a grant, a track record and a breaker have for it."""
+        return f"{self.runbook}|{self.environment}|{self.service}"

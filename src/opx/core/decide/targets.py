@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Whether a target is opx's own, however it is spelled.
+"""One name for one target, however it is spelled, and whether it is opx's own.
 
-Used by the self-protection guard. One process has many names (``localhost``, a trailing
-slash, a group prefix, a wildcard over its group): when in doubt it is ours.
+Used by the self-protection guard, and wherever a target is leased. One process has many
+names (``localhost``, a trailing slash, a group prefix, a wildcard over its group): when in
+doubt two targets are one, and it is ours.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ def owned(target: str, protected: Iterable[str]) -> bool:
         place == own_place and (program in ("", own) or own == "" or "*" in program)
         for own_place, own in map(_parts, protected)
     )
+
+
+def canonical(target: str) -> str:
+    """The one spelling of ``target``: the id of its lease. Never shows a login."""
+    place, program = _parts(target)
+    return f"{place}#{program}"
 
 
 def _parts(target: str) -> tuple[str, str]:

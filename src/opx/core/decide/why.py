@@ -9,6 +9,7 @@ words what the decision holds; it must never decide anything again.
 from __future__ import annotations
 
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
+from opx.core.decide.proposals import Condition, Considered
 
 SENTENCES: dict[Reason, tuple[str, str]] = {
     Reason.OK: ("nothing speaks against it", ""),
@@ -20,7 +21,15 @@ SENTENCES: dict[Reason, tuple[str, str]] = {
     ),
     Reason.PROTECTED_TARGET: ("the target is opx itself, which it never acts on", "Nothing"),
     Reason.NO_RUNBOOK: ("no runbook is at hand for this", "A runbook whose conditions all hold"),
+    Reason.RUNBOOK_CHANGED: (
+        "the runbook is not what it was when this was proposed",
+        "A new run, of the runbook as it is now,",
+    ),
     Reason.NO_TARGET: ("there is nothing to act on", "A target in the Service document"),
+    Reason.TARGET_CHANGED: (
+        "the service has another target or parameter than when this was proposed",
+        "A new run, on what it has now,",
+    ),
     Reason.INCIDENT_OVER: (
         "the incident is mitigated, resolved or closed",
         "A new symptom, which opens it again or opens another",
@@ -57,6 +66,10 @@ SENTENCES: dict[Reason, tuple[str, str]] = {
         "the runbook needs an approval each time here",
         "An approval, or a grant of 'auto',",
     ),
+    Reason.GRANT_OUTDATED: (
+        "the runbook or the target is not what it was when autonomy was granted",
+        "An approval, or a new grant,",
+    ),
     Reason.ACKNOWLEDGED_BY_PERSON: ("a person has taken the incident on", "An approval"),
     Reason.UNCALIBRATED: (
         "too few runs here show whether the runbook helps",
@@ -86,7 +99,8 @@ _OPENING = {
 
 
 def explain(decision: Decision) -> list[str]:
-    """The answer; each guard that decided and what would have changed it; what was behind them."""
+    """The answer; each guard that decided and what would have changed it; what was behind
+    them; and of each runbook that was considered, why it does not fit."""
     lines = [_OPENING[decision.answer]]
     if decision.answer is Answered.ALLOW:
         spoke = [result for result in decision.results if result.reason is not Reason.OK]
@@ -99,9 +113,19 @@ def explain(decision: Decision) -> list[str]:
     for result in decision.results:
         if Answered.ALLOW < result.answer < decision.answer:
             lines.append(f"Without that, opx would ask first. {_because(result)}")
-    return lines
+    return lines + [_unfit(seen) for seen in decision.considered]
 
 
 def _because(result: GuardResult) -> str:
     detail = f" ({result.detail})" if result.detail else ""
     return f"{result.guard}: {SENTENCES[result.reason][0]}{detail}."
+
+
+def _unfit(seen: Considered) -> str:
+    wrong = [_wrong(condition) for condition in seen.conditions if not condition.held]
+    wrong += [f"its input {name!r} has no value" for name in seen.unfilled]
+    return f"{seen.runbook} does not fit: {'; '.join(wrong)}."
+
+
+def _wrong(condition: Condition) -> str:
+    return condition.error.rstrip(".") or f"{condition.when!r} does not hold"

@@ -19,12 +19,19 @@ from opx.core.decide.case import Breaker, Policy, TrackRecord
 from opx.core.verify.verdict import Verdict, VerdictKind
 
 
-def after(record: TrackRecord, verdict: Verdict, acted_at: Ms | None) -> TrackRecord:
+def after(
+    record: TrackRecord, verdict: Verdict, runbook_hash: str, acted_at: Ms | None
+) -> TrackRecord:
     """The record with one more verdict. ``acted_at``: when the run last acted, None if never.
 
     NO_EFFECT and WORSE lengthen the row of ineffective runs, RECOVERED ends it, and
-    INCONCLUSIVE, which says nothing about the runbook, leaves it as it is.
+    INCONCLUSIVE, which says nothing about the runbook, leaves it as it is. The first verdict
+    about another ``runbook_hash`` begins the counts anew; what holds a runbook up stays.
     """
+    if record.runbook_hash != runbook_hash:
+        record = replace(
+            record, runbook_hash=runbook_hash, recovered=0, no_effect=0, worse=0, inconclusive=0
+        )
     kind = verdict.kind
     row = record.ineffective_in_a_row
     if kind is VerdictKind.RECOVERED:
