@@ -6,18 +6,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
 from opx.core.act import steps
 from opx.core.act.run import OrderRecord, OrderStatus, Run, RunStatus, StepOrder
 from opx.core.correlate.episode import Group
+from opx.core.decide import targets
 from opx.core.decide.case import Automation, Lease, Mode
 from opx.core.decide.decision import Answered, Decision
 from opx.core.decide.runbooks import Proposal
 from opx.engine.hands import EPOCH, Hands
 from opx.engine.ports import Saved, WriteTx
-from opx.errors import Refused, Unavailable
+from opx.errors import Failed, Refused, Unavailable
 from opx.testing import virtual
 from opx.testing.memory import MemoryStore
 from opx.testing.world import FakeAction, PlainSigner
@@ -66,7 +68,7 @@ DECISION = Decision(
     at=NOW,
 )
 RUNNING = Mode(id="all", automation=Automation.RUNNING, by="opx", reason="", at=NOW)
-LEASE = Lease(id=TARGET, run="run", expires_at=NOW + 60_000)
+LEASE = Lease(id="loopback:2#orders", run="run", expires_at=NOW + 60_000)
 
 
 def signed(order: StepOrder, **changes: object) -> OrderRecord:
@@ -133,7 +135,6 @@ HALTED = replace(RUNNING, id="service/shop/orders", automation=Automation.HALTED
     [
         (signed(ORDER, signature="00"), lambda tx: None, "signature"),
         (signed(replace(ORDER, action="shell.run")), lambda tx: None, "no action"),
-        (signed(replace(ORDER, expires_at=NOW)), lambda tx: None, "expired"),
         (signed(replace(ORDER, epoch=2)), lambda tx: None, "epoch"),
         (signed(replace(ORDER, decision="another")), lambda tx: None, "decision"),
         (signed(replace(ORDER, plan="another")), lambda tx: None, "decision"),
@@ -168,23 +169,82 @@ def test_a_signed_order_changed_afterwards_is_refused() -> None:
     assert ended.status is OrderStatus.REFUSED
 
 
+def test_an_order_that_nobody_began_in_time_never_begins() -> None:
+    """It is EXPIRED, which says that nothing was done and that another may be given."""
+    action = FakeAction()
+
+    ended = serve(signed(replace(ORDER, expires_at=NOW)), action)
+
+    assert (ended.status, ended.claimed_at, action.effects) == (OrderStatus.EXPIRED, None, {})
+
+
+def test_what_was_taken_back_is_not_begun() -> None:
+    """An order that brain has made EXPIRED is nobody's any more."""
+    action = FakeAction()
+
+    ended = serve(signed(ORDER, status=OrderStatus.EXPIRED, version=2), action)
+
+    assert (ended.status, ended.version, action.effects) == (OrderStatus.EXPIRED, 2, {})
+
+
 def test_what_cannot_be_seen_is_not_touched() -> None:
     """Without an observation before, nobody could tell later: the order fails unbegun."""
     action = FakeAction(hidden={TARGET})
 
-    assert serve(signed(ORDER), action).status is OrderStatus.FAILED
+    ended = serve(signed(replace(ORDER, expires_at=NOW + 5_000)), action)
+
+    assert (ended.status, ended.claimed_at) == (OrderStatus.FAILED, None)
     assert action.effects == {}
 
 
-@pytest.mark.parametrize("error", [Refused("no such program"), Unavailable("no answer")])
+def test_what_can_be_seen_again_in_time_is_done() -> None:
+    """A supervisor that is away for a moment costs no try."""
+
+    class Away(FakeAction):
+        looks = 0
+
+        async def observe(self, target: str, inputs: dict[str, str]) -> dict[str, str]:
+            self.looks += 1
+            if self.looks < 4:
+                raise Unavailable("away")
+            return await super().observe(target, inputs)
+
+    action = Away()
+
+    assert serve(signed(ORDER), action).status is OrderStatus.DONE
+    assert action.effects == {TARGET: 1}
+
+
+@pytest.mark.parametrize("error", [Refused("no such program"), Failed("did not stay up")])
 def test_a_failure_is_told(error: Exception) -> None:
-    """What the action says is in the result."""
+    """What the action says is in the result, and nobody looks whether it is so."""
     action = FakeAction()
-    action.failures.append(error)  # type: ignore[arg-type]
+    action.lost.append(error)  # type: ignore[arg-type]
 
     ended = serve(signed(ORDER), action)
 
     assert (ended.status, ended.output) == (OrderStatus.FAILED, str(error))
+
+
+@pytest.mark.parametrize(
+    ("lost", "seen", "expected"),
+    [
+        (False, True, OrderStatus.FAILED),  # it did not happen
+        (True, True, OrderStatus.DONE),  # it happened, and only the answer was lost
+        (True, False, OrderStatus.UNKNOWN),  # nobody can tell: a person must look
+    ],
+)
+def test_no_answer_is_looked_into(lost: bool, seen: bool, expected: OrderStatus) -> None:
+    """A connection that drops says nothing about what was done: the target does."""
+    action = FakeAction()
+    (action.lost if lost else action.failures).append(Unavailable("the connection dropped"))
+    if not seen:
+        action.then = action.hidden.add
+
+    ended = serve(signed(ORDER), action)
+
+    assert (ended.status, action.effects[TARGET]) == (expected, int(lost))
+    assert ended.output == "the connection dropped"
 
 
 @pytest.mark.parametrize(
@@ -213,7 +273,7 @@ def test_opx_is_never_its_own_target() -> None:
     """A target whose process is one of opx's own is refused, whatever its name."""
 
     class Seen(FakeAction):
-        async def observe(self, target: str) -> dict[str, str]:
+        async def observe(self, target: str, inputs: dict[str, str]) -> dict[str, str]:
             return {"effects": "0", "pid": "42"}
 
     action = Seen()
@@ -222,3 +282,143 @@ def test_opx_is_never_its_own_target() -> None:
 
     assert (ended.status, ended.output) == (OrderStatus.REFUSED, "the target is opx itself")
     assert action.effects == {}
+
+
+class Street:
+    """Many targets, all of one run that holds every lease; ``hands`` serves them until ``stop``."""
+
+    def __init__(self, action: FakeAction) -> None:
+        self.store, self.clock, self.action = MemoryStore(), virtual.LoopClock(), action
+        self.stop = asyncio.Event()
+
+    async def open(self) -> None:
+        await self.store.write(lambda tx: tx.save(RUN, RUNNING))
+        await self.store.write(lambda tx: tx.set(Saved(id=EPOCH, seq=1)))
+        await self.store.write(lambda tx: tx.add(DECISION))
+
+    async def give(self, id: str, target: str) -> None:
+        """An order for ``target``, whose lease is held."""
+        now = self.clock.now()
+        order = replace(
+            ORDER, id=id, target=target, issued_at=now, expires_at=now + 30_000, timeout=60_000
+        )
+        lease = replace(LEASE, id=targets.canonical(target), expires_at=NOW + 600_000)
+        await self.store.write(lambda tx: tx.set(signed(order), lease))
+
+    async def serve(self) -> None:
+        hands = Hands(
+            store=self.store,
+            clock=self.clock,
+            verifier=PlainSigner(),
+            actions={"process.restart": self.action},
+            name="hands",
+        )
+        await hands.run(self.stop)
+
+    async def orders(self) -> dict[str, OrderRecord]:
+        found = await self.store.read(lambda tx: tx.find(OrderRecord))
+        return {record.id: record for record in found}
+
+
+def place(number: int) -> str:
+    return f"http://127.0.0.1:2#p{number}"
+
+
+def test_a_slow_step_holds_up_nobody_else() -> None:
+    """While one target takes a minute, forty others are served; not one expires."""
+
+    async def main() -> dict[str, OrderRecord]:
+        street = Street(FakeAction(slow={place(0): 59_000}))
+        await street.open()
+        for number in range(41):
+            await street.give(f"o{number}", place(number))
+        serving = asyncio.create_task(street.serve())
+        await street.clock.sleep(20_000)
+        early = await street.orders()
+        assert early.pop("o0").status is OrderStatus.CLAIMED
+        assert {record.status for record in early.values()} == {OrderStatus.DONE}
+        await street.clock.sleep(50_000)
+        street.stop.set()
+        await serving
+        return await street.orders()
+
+    orders = virtual.run(main())
+    assert orders["o0"].status is OrderStatus.DONE
+
+
+def test_at_most_eight_at_once_and_one_target_in_order() -> None:
+    """Of ten targets that take a second each, and one that has three orders under three of
+    its names, never more than eight are at work, and never two on one target."""
+
+    class Watched(FakeAction):
+        at_work: ClassVar[list[str]] = []
+        most = 0
+
+        async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
+            name = targets.canonical(target)
+            assert name not in self.at_work
+            self.at_work.append(name)
+            self.most = max(self.most, len(self.at_work))
+            await asyncio.sleep(1)
+            self.at_work.remove(name)
+            return await super().apply(target, inputs, key)
+
+    async def main() -> tuple[Watched, dict[str, OrderRecord]]:
+        action = Watched()
+        street = Street(action)
+        await street.open()
+        names = ("http://127.0.0.1:2#one", "http://localhost:2/#one", "http://[::1]:2#group:one")
+        for number, name in enumerate(names):
+            await street.give(f"same{number}", name)
+            await street.clock.sleep(1)
+        for number in range(10):
+            await street.give(f"o{number}", place(number))
+        serving = asyncio.create_task(street.serve())
+        await street.clock.sleep(10_000)
+        street.stop.set()
+        await serving
+        return action, await street.orders()
+
+    action, orders = virtual.run(main())
+    assert {record.status for record in orders.values()} == {OrderStatus.DONE}
+    assert action.most == 8
+    same = [orders[f"same{number}"] for number in range(3)]
+    begun = [record.claimed_at or 0 for record in same]
+    assert begun[0] + 1_000 <= begun[1] <= begun[2] - 1_000
+
+
+def test_a_stop_waits_for_what_is_nearly_done_and_leaves_the_rest_to_the_successor() -> None:
+    """What ends within ten seconds is finished; what does not stays CLAIMED, and is looked at
+    by the next hands before it is repeated."""
+
+    async def main() -> tuple[dict[str, OrderRecord], dict[str, OrderRecord], FakeAction]:
+        action = FakeAction(slow={place(0): 5_000, place(1): 50_000})
+        street = Street(action)
+        await street.open()
+        await street.give("quick", place(0))
+        await street.give("slow", place(1))
+        serving = asyncio.create_task(street.serve())
+        await street.clock.sleep(1_000)
+        street.stop.set()
+        await serving
+        left = await street.orders()
+        street.stop, action.slow = asyncio.Event(), {}
+        again = asyncio.create_task(street.serve())
+        await street.clock.sleep(5_000)
+        street.stop.set()
+        await again
+        return left, await street.orders(), action
+
+    left, later, action = virtual.run(main())
+    assert (left["quick"].status, left["slow"].status) == (OrderStatus.DONE, OrderStatus.CLAIMED)
+    assert later["slow"].status is OrderStatus.DONE
+    assert action.effects == {place(0): 1, place(1): 1}
+
+
+def test_a_lane_that_fails_is_not_silent() -> None:
+    """What an action was never to raise ends hands: its watcher starts another, which looks."""
+    action = FakeAction()
+    action.failures.append(ValueError("a mistake of the action's"))  # type: ignore[arg-type]
+
+    with pytest.raises(ValueError, match="a mistake"):
+        serve(signed(ORDER), action)

@@ -16,10 +16,11 @@ from opx.adapters.durable.inline import InlineWorkflows
 from opx.app import documents
 from opx.core.act.run import OrderRecord, Run, RunStatus
 from opx.core.base.time import SECOND
-from opx.core.decide.case import Automation, Mode
+from opx.core.decide.case import Automation
 from opx.core.incident.incident import Incident
+from opx.engine.documents import stored as kept
 from opx.engine.hands import Hands
-from opx.engine.ports import Entry, StoredDocument
+from opx.engine.ports import Entry
 from opx.testing import virtual
 from opx.testing.scenario import Town
 from opx.testing.world import PlainSigner
@@ -38,19 +39,7 @@ moments = st.integers(0, 4_000)
 
 
 def knowledge() -> documents.Knowledge:
-    stored = [
-        StoredDocument(
-            id=f"{one.document.kind}/{one.document.name}",
-            kind=one.document.kind,
-            name=one.document.name,
-            hash=one.document.hash,
-            text=one.text,
-            source=SHOP.name,
-            applied_by="test",
-            applied_at=0,
-        )
-        for one in documents.check(SHOP.read_text(), SHOP.name, [])
-    ]
+    stored = [kept(one, "test", 0) for one in documents.check(SHOP.read_text(), SHOP.name, [])]
     return documents.bind(stored)
 
 
@@ -120,7 +109,7 @@ def play(
 
 def read(town: Town, kind: type) -> list:
     async def rows() -> list:
-        return await town.store.read(lambda tx: tx.find(kind, limit=100_000))
+        return await town.store.read(lambda tx: tx.find(kind))
 
     return virtual.run(rows())
 
@@ -157,20 +146,7 @@ def test_no_step_starts_after_a_halt_is_acknowledged(
     span: list[int] = []
 
     async def switch(town: Town, to: Automation) -> None:
-        def write(tx) -> None:
-            known = tx.get(Mode, "all")
-            tx.save(
-                Mode(
-                    id="all",
-                    automation=to,
-                    by="ada",
-                    reason="",
-                    at=town.clock.now(),
-                    version=known.version + 1,
-                )
-            )
-
-        await town.store.write(write)
+        await town.switch("all", to)
         span.append(town.clock.now())
 
     async def script(town: Town) -> None:
@@ -189,6 +165,27 @@ def test_no_step_starts_after_a_halt_is_acknowledged(
     claimed = [record.claimed_at for record in read(town, OrderRecord) if record.claimed_at]
     assert all(not halted < at < resumed for at in claimed)
     assert town.action.effects == {TARGET: 1}
+
+
+def test_what_a_decision_and_a_verdict_rest_on_stands_in_the_journal() -> None:
+    """The answer to the fresh probe with the decision; each of the three behind the verdict."""
+
+    async def script(town: Town) -> None:
+        await town.clock.sleep(5 * SECOND)
+        town.health("orders", "no")
+
+    town, _ = play(script, [], 20 * SECOND)
+
+    said: dict[str, list[dict]] = {}
+    for entry in read(town, Entry):
+        said.setdefault(entry.kind, []).append(entry.body)
+    [decided] = said["run.decided"]
+    fresh = decided["answers"]["health"]
+    assert (fresh["ok"], fresh["detail"]) == (False, "connection refused")
+    assert fresh["latency_ms"] == 1.0
+    assert [one["answer"]["ok"] for one in said["run.probed"]] == [True, True, True]
+    [verified] = said["run.verified"]
+    assert verified["verdict"]["yes"] == 3
 
 
 def test_the_same_script_takes_the_same_steps() -> None:

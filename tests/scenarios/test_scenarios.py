@@ -10,7 +10,7 @@ import yaml
 
 from opx.adapters.durable.inline import InlineWorkflows
 from opx.app import documents
-from opx.engine.ports import StoredDocument
+from opx.engine.documents import stored as kept
 from opx.testing import scenario
 
 HERE = Path(__file__).parent
@@ -20,19 +20,7 @@ FILES = sorted(HERE.glob("*.yaml"))
 def bound(name: str) -> documents.Knowledge:
     path = HERE / "documents" / f"{name}.yaml"
     text, source = path.read_text(), path.name
-    stored = [
-        StoredDocument(
-            id=f"{checked.document.kind}/{checked.document.name}",
-            kind=checked.document.kind,
-            name=checked.document.name,
-            hash=checked.document.hash,
-            text=checked.text,
-            source=source,
-            applied_by="test",
-            applied_at=0,
-        )
-        for checked in documents.check(text, source, [])
-    ]
+    stored = [kept(checked, "test", 0) for checked in documents.check(text, source, [])]
     return documents.bind(stored)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from opx.core.act.run import Run, RunStatus
+from opx.core.act.run import ENDED, Run, RunStatus
 from opx.core.base.time import Ms
 from opx.core.decide.case import Approval, Breaker, TrackRecord
 from opx.core.incident import lifecycle
@@ -21,13 +21,15 @@ from opx.core.learn import records
 from opx.engine import journal
 from opx.engine.beats.parts import Parts
 from opx.engine.ports import Command, Where, WriteTx
-from opx.errors import Conflict, NotFound, OpxError, Refused
+from opx.errors import Conflict, NotFound, OpxError, Refused, Stale
+
+AT_ONCE = 100
 
 
 async def execute_waiting(parts: Parts) -> int:
-    """Carry out every command that waits, oldest first; return how many there were."""
+    """Carry out the commands that have waited longest; return how many there were."""
     waiting = await parts.store.read(
-        lambda tx: tx.find(Command, Where("done_at", "null"), order="at")
+        lambda tx: tx.find(Command, Where("done_at", "null"), order="at", limit=AT_ONCE)
     )
     for command in waiting:
         await _execute(parts, command)
@@ -48,8 +50,17 @@ async def _execute(parts: Parts, command: Command) -> None:
     except Conflict:
         return  # somebody was faster: the next turn looks again
     except OpxError as error:
-        refusal = f"{error.code}: {error}"
-        await parts.store.write(lambda tx: tx.save(_done(command, parts.clock.now(), refusal)))
+        await _refuse(parts, command, f"{error.code}: {error}")
+
+
+async def _refuse(parts: Parts, command: Command, error: str) -> None:
+    def refuse(tx: WriteTx) -> None:
+        now = parts.clock.now()
+        tx.save(_done(command, now, error))
+        what = {"command": command.kind, "error": error[:200]}
+        tx.append(journal.entry(now, command.subject, "command.refused", command.actor, **what))
+
+    await parts.store.write(refuse)
 
 
 def _done(command: Command, now: Ms, error: str) -> Command:
@@ -60,6 +71,8 @@ def _acknowledge(parts: Parts, tx: WriteTx, command: Command, now: Ms) -> None:
     incident = tx.get(Incident, command.subject)
     if incident is None:
         raise NotFound(f"there is no incident {command.subject}")
+    if command.body.get("version", incident.version) != incident.version:
+        raise Stale
     tx.save(lifecycle.acknowledge(incident, command.actor, now))
     tx.append(journal.entry(now, incident.id, "incident.acknowledged", command.actor))
 
@@ -70,8 +83,12 @@ def _answer(parts: Parts, tx: WriteTx, command: Command, now: Ms, approved: bool
         raise NotFound(f"there is no approval {command.subject}")
     if approval.approved is not None:
         raise Refused(f"it was already answered by {approval.by}")
+    if run.status in ENDED:
+        raise Refused(f"its run has ended: {run.status}, {run.reason.replace('_', ' ')}")
     if run.status is not RunStatus.WAITING or approval.expires_at <= now:
         raise Refused("its time is over")
+    if approved and not command.body.get("plan") == approval.plan == run.proposal.plan:
+        raise Refused("what would be done is not what was approved: read it again")
     tx.save(
         replace(approval, approved=approved, by=command.actor, at=now, version=approval.version + 1)
     )

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""``hands``: does what ``brain`` signed, one step at a time, and writes what came of it.
+"""``hands``: does what ``brain`` signed, and writes what came of it.
 
-After ``act``, before ``verify``. It trusts nothing but the signature and its own look at
-the store: expiry, epoch, halt, lease and decision are checked again in the transaction
-that claims the order, so no step starts after a halt was acknowledged. It writes claims
-and results, never derived state. After a crash it looks before it repeats.
+After ``act``, before ``verify``. Targets are served side by side, one target strictly in
+order. It trusts nothing but the signature and its own look at the store: expiry, epoch,
+halt, lease and decision are checked again in the transaction that claims the order, so no
+step starts after a halt was acknowledged. It writes claims and results, never derived
+state. After a crash, and where no answer came, it looks before anything is repeated.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from opx.core.act import steps
-from opx.core.act.run import OrderRecord, OrderStatus, Run
+from opx.core.act.run import OrderRecord, OrderStatus, Run, StepOrder
 from opx.core.base.time import SECOND, Ms
-from opx.core.decide import scopes
+from opx.core.decide import scopes, targets
 from opx.core.decide.case import Lease, Mode
 from opx.core.decide.decision import Answered, Decision
 from opx.engine import journal
@@ -35,8 +36,11 @@ from opx.engine.ports import (
 from opx.errors import Conflict, OpxError, Unavailable
 
 ACTOR = "hands"
-MANY_MODES = 100_000
-"""More scopes than anybody has: a halt must never be one that was not read."""
+AT_ONCE = 8
+"""Targets that are served at the same time: one slow step does not hold up the others."""
+LOOK_AGAIN: Ms = SECOND
+LEAVE_WITHIN: Ms = 10 * SECOND
+"""How long a stop waits for what is under way; the successor looks at what it cuts short."""
 EPOCH = "epoch"
 """The ``Saved`` row that holds the current epoch; a restore begins a new one."""
 
@@ -56,18 +60,33 @@ class Hands:
     failpoint: Callable[[str], None] = lambda _: None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Finish what a predecessor left behind, then serve orders until ``stop``."""
-        for record in await self._orders(OrderStatus.CLAIMED):
-            await self._resume(record)
-        while not stop.is_set():
-            for record in await self._orders(OrderStatus.READY):
-                await self._perform(record)
-            await self.store.changed(within=SECOND)
+        """Finish what a predecessor left behind and serve orders, until ``stop``."""
+        lanes: dict[str, asyncio.Task[None]] = {}
+        try:
+            while not stop.is_set():
+                await self._staff(lanes)
+                await self.store.changed(within=SECOND)
+            if lanes:
+                await asyncio.wait(lanes.values(), timeout=LEAVE_WITHIN / SECOND)
+        finally:
+            for lane in lanes.values():
+                lane.cancel()
+            await asyncio.gather(*lanes.values(), return_exceptions=True)
 
-    async def _orders(self, status: OrderStatus) -> list[OrderRecord]:
-        return await self.store.read(
-            lambda tx: tx.find(OrderRecord, Where("status", "eq", status), order="order.issued_at")
+    async def _staff(self, lanes: dict[str, asyncio.Task[None]]) -> None:
+        """Give each target with an order and without a lane its oldest one. What is CLAIMED
+        and in nobody's lane was left behind."""
+        for place in [place for place, lane in lanes.items() if lane.done()]:
+            lanes.pop(place).result()
+        left, ready = await self.store.read(
+            lambda tx: (_orders(tx, OrderStatus.CLAIMED), _orders(tx, OrderStatus.READY))
         )
+        for record in left + ready:
+            place = targets.canonical(record.order.target)
+            if place not in lanes and len(lanes) < AT_ONCE:
+                mine = record.status is OrderStatus.CLAIMED
+                work = self._resume(record) if mine else self._perform(record)
+                lanes[place] = asyncio.create_task(work)
 
     async def _perform(self, record: OrderRecord) -> None:
         order = record.order
@@ -76,10 +95,9 @@ class Hands:
             return await self._end(record, OrderStatus.REFUSED, "its signature is not brain's")
         if action is None:
             return await self._end(record, OrderStatus.REFUSED, f"no action {order.action!r}")
-        try:
-            before = await action.observe(order.target)
-        except OpxError as error:
-            return await self._end(record, OrderStatus.FAILED, f"cannot be observed: {error}")
+        before = await self._before(record, action)
+        if before is None:
+            return None
         if before.get("pid") in self.own_pids():
             return await self._end(record, OrderStatus.REFUSED, "the target is opx itself")
         claimed = await self._claim(record, before)
@@ -87,11 +105,26 @@ class Hands:
             await self._apply(claimed, action)
         return None
 
+    async def _before(self, record: OrderRecord, action: Action) -> dict[str, str] | None:
+        """The target before anything is done to it. What cannot be seen is looked at again
+        for as long as the order may begin; then it has failed, unbegun."""
+        while True:
+            try:
+                return await _observed(action, record.order)
+            except OpxError as error:
+                if self.clock.now() + LOOK_AGAIN >= record.order.expires_at:
+                    await self._end(record, OrderStatus.FAILED, f"cannot be observed: {error}")
+                    return None
+            await self.clock.sleep(LOOK_AGAIN)
+
     async def _claim(self, record: OrderRecord, before: dict[str, str]) -> OrderRecord | None:
         """Take the order, or refuse it, in one transaction with the checks."""
 
         def claim(tx: WriteTx) -> OrderRecord | None:
             now = self.clock.now()
+            if record.order.expires_at <= now:
+                _save_end(tx, record, OrderStatus.EXPIRED, "nobody began it in time", now)
+                return None
             refusal = _objection(tx, record, now)
             if refusal:
                 _save_end(tx, record, OrderStatus.REFUSED, refusal, now)
@@ -121,6 +154,9 @@ class Hands:
         except TimeoutError:
             await self._look(record, action, f"no end within {order.timeout} ms")
             return
+        except Unavailable as error:
+            await self._look(record, action, str(error))
+            return
         except OpxError as error:
             await self._end(record, OrderStatus.FAILED, str(error))
             return
@@ -147,9 +183,10 @@ class Hands:
         await self._settle(record, await self._effect(record, action), why)
 
     async def _effect(self, record: OrderRecord, action: Action) -> EffectKnown:
+        """Whether the effect is there; unknown when the target cannot be seen."""
         try:
-            return action.happened(record.before, await action.observe(record.order.target))
-        except Unavailable:
+            return action.happened(record.before, await _observed(action, record.order))
+        except OpxError:
             return EffectKnown.UNKNOWN
 
     async def _settle(self, record: OrderRecord, known: EffectKnown, why: str) -> None:
@@ -167,6 +204,19 @@ class Hands:
             )
         except Conflict:
             return
+
+
+def _orders(tx: ReadTx, status: OrderStatus) -> list[OrderRecord]:
+    return tx.find(OrderRecord, Where("status", "eq", status), order="order.issued_at")
+
+
+async def _observed(action: Action, order: StepOrder) -> dict[str, str]:
+    """The target of ``order`` now. ``OpxError`` when it cannot be seen, or not in time."""
+    try:
+        async with asyncio.timeout(steps.LOOK_WITHIN / SECOND):
+            return await action.observe(order.target, order.inputs)
+    except TimeoutError as error:
+        raise Unavailable(f"the target was not seen within {steps.LOOK_WITHIN} ms") from error
 
 
 def _save_end(tx: WriteTx, record: OrderRecord, status: OrderStatus, output: str, now: Ms) -> None:
@@ -198,19 +248,17 @@ def _subject(tx: ReadTx, record: OrderRecord) -> str:
 def _objection(tx: ReadTx, record: OrderRecord, now: Ms) -> str:
     """Why this order may not start now; empty when it may."""
     order = record.order
-    if order.expires_at <= now:
-        return "it has expired"
     epoch = tx.get(Saved, EPOCH)
     if epoch is None or epoch.seq != order.epoch:
         return "it was issued in another epoch"
     decision = tx.get(Decision, order.decision)
     if decision is None or decision.answer is not Answered.ALLOW or decision.plan != order.plan:
         return "no decision allows it"
-    lease = tx.get(Lease, order.target)
+    lease = tx.get(Lease, targets.canonical(order.target))
     if lease is None or lease.run != order.run or lease.expires_at <= now:
         return "its run does not hold the lease on the target"
     run = tx.get(Run, order.run)
     if run is None:
         return "its run is not known"
-    scope = scopes.halting(tx.find(Mode, limit=MANY_MODES), run.proposal)
+    scope = scopes.halting(tx.find(Mode), run.proposal)
     return f"automation is halted ({scope})" if scope else ""

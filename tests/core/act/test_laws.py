@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from opx.core.act import steps
 from opx.core.act.run import ENDED, OrderRecord, OrderStatus, Run, RunStatus
-from opx.core.act.steps import Await, GiveOrder, Stop, Verify
+from opx.core.act.steps import Await, GiveOrder, Stop, TakeBack, Verify
 from opx.core.decide.runbooks import Check, Runbook, Step
 
 NOW = 1_767_225_600_000
 
+BEGUN = {OrderStatus.CLAIMED, OrderStatus.DONE, OrderStatus.FAILED, OrderStatus.UNKNOWN}
 outcomes = st.lists(st.sampled_from(OrderStatus), max_size=80)
 
 
@@ -46,20 +47,31 @@ def runbooks(draw: st.DrawFn) -> Runbook:
 
 def walk(run: Run, runbook: Runbook, coming: list[OrderStatus]) -> tuple[list[OrderRecord], object]:
     """Drive a run: each order comes to the next of ``coming``, DONE when that is used up; time
-    passes when it waits. Returns the orders given and the last move."""
+    passes when it waits, and what is READY then is taken back. Returns the orders given and
+    the last move."""
     orders: list[OrderRecord] = []
     now = NOW
-    for _ in range(200):
+    for _ in range(400):
         move = steps.next_move(run, runbook, orders, now, 1)
         if isinstance(move, Await):
             assert move.until > now
             now = move.until
+        elif isinstance(move, TakeBack):
+            orders = [
+                replace(order, status=OrderStatus.EXPIRED) if order.id == move.id else order
+                for order in orders
+            ]
         elif isinstance(move, GiveOrder):
             status = coming[len(orders)] if len(orders) < len(coming) else OrderStatus.DONE
             run = steps.ordered(run, move, now)
             orders.append(
                 OrderRecord(
-                    id=move.order.id, run=run.id, order=move.order, signature="", status=status
+                    id=move.order.id,
+                    run=run.id,
+                    order=move.order,
+                    signature="",
+                    status=status,
+                    claimed_at=now if status in BEGUN else None,
                 )
             )
         else:
@@ -75,12 +87,14 @@ def acting(run: Run, runbook: Runbook) -> Run:
 def test_it_ends_and_gives_no_order_twice(
     run: Run, runbook: Runbook, coming: list[OrderStatus]
 ) -> None:
-    """Whatever orders come to, the walk ends, within its tries, with every order given once."""
+    """Whatever orders come to, the walk ends, within its tries and what never began, with
+    every order given once."""
     orders, last = walk(acting(run, runbook), runbook, coming)
     assert isinstance(last, Verify | Stop)
     assert not isinstance(last, Stop) or last.status in ENDED
     tries = sum(step.retries + 1 for step in (*runbook.steps, *runbook.rollback))
-    assert len({order.id for order in orders}) == len(orders) <= tries
+    assert len({order.id for order in orders}) == len(orders)
+    assert sum(order.status is not OrderStatus.EXPIRED for order in orders) <= tries
 
 
 @given(runbook=runbooks(), coming=outcomes)
@@ -101,6 +115,16 @@ def test_verified_only_when_every_step_is_done(
     orders, last = walk(acting(run, runbook), runbook, coming)
     done = {order.order.step for order in orders if order.status is OrderStatus.DONE}
     assert isinstance(last, Verify) == {step.id for step in runbook.steps}.issubset(done)
+
+
+@given(runbook=runbooks(), coming=outcomes)
+def test_refused_is_what_has_begun_nothing(
+    run: Run, runbook: Runbook, coming: list[OrderStatus]
+) -> None:
+    """A run that ends REFUSED has begun no order: whatever was begun is counted."""
+    orders, last = walk(acting(run, runbook), runbook, coming)
+    refused = isinstance(last, Stop) and last.status is RunStatus.REFUSED
+    assert not refused or steps.acted_at(orders) is None
 
 
 @given(runbook=runbooks(), coming=outcomes)

@@ -12,7 +12,7 @@ import pytest
 
 from opx.core.act import steps
 from opx.core.act.run import ENDED, OrderRecord, OrderStatus, Run, RunStatus
-from opx.core.act.steps import Await, GiveOrder, Move, Stop, Verify
+from opx.core.act.steps import Await, GiveOrder, Move, Stop, TakeBack, Verify
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
 from opx.core.decide.runbooks import Proposal, Runbook
 from opx.errors import BadInput
@@ -22,11 +22,12 @@ EPOCH = 4
 
 READY, CLAIMED, DONE = OrderStatus.READY, OrderStatus.CLAIMED, OrderStatus.DONE
 FAILED, UNKNOWN, REFUSED = OrderStatus.FAILED, OrderStatus.UNKNOWN, OrderStatus.REFUSED
+EXPIRED = OrderStatus.EXPIRED
 
 
 def record(move: Move, status: OrderStatus, output: str = "") -> OrderRecord:
     assert isinstance(move, GiveOrder)
-    claimed = None if status in (READY, REFUSED) else NOW + 5
+    claimed = None if status in (READY, REFUSED, EXPIRED) else NOW + 5
     return OrderRecord(
         id=move.order.id,
         run="run-1",
@@ -161,26 +162,32 @@ class TestPending:
         assert after(run, runbook, READY, now=NOW + 29_999) == Await(until=NOW + 30_000)
 
     def test_never_claimed(self, run: Run, runbook: Runbook) -> None:
-        """An order that expired unclaimed never began: without retries left the run is refused."""
-        assert after(run, runbook, READY, now=NOW + 30_000) == Stop(
-            status=RunStatus.REFUSED, reason="nobody carried out step drain in time"
-        )
+        """An order that expired unclaimed is taken back before anything else is done."""
+        move = after(run, runbook, DONE, READY, now=NOW + 30_000)
+        assert move == TakeBack(id=steps.order_id("run-1", "step", "pause", 0))
 
-    def test_never_claimed_with_a_retry(self, run: Run, runbook: Runbook) -> None:
-        """With a retry left, it is given again."""
-        assert given(after(run, runbook, DONE, DONE, READY, now=NOW + 30_000)) == (
+    @pytest.mark.parametrize("times", [1, 2, 7])
+    def test_expired(self, run: Run, runbook: Runbook, times: int) -> None:
+        """What never began costs no try, however often: another order, with an id of its own."""
+        expired = (EXPIRED,) * times
+        assert given(after(run, runbook, *expired)) == ("drain", times, False)
+        assert after(run, runbook, *expired, FAILED) == Stop(
+            status=RunStatus.NO_EFFECT, reason="step drain failed"
+        )
+        assert given(after(run, runbook, DONE, DONE, *expired, FAILED)) == (
             "restart",
-            1,
+            times + 1,
             False,
         )
 
     def test_claimed(self, run: Run, runbook: Runbook) -> None:
-        """A claimed order has until its expiry to begin and then its timeout to end."""
-        assert after(run, runbook, DONE, CLAIMED, now=NOW + 39_999) == Await(until=NOW + 40_000)
+        """A claimed order has until its expiry to begin, then its timeout to end, and ten
+        seconds for a look at what came of it."""
+        assert after(run, runbook, DONE, CLAIMED, now=NOW + 49_999) == Await(until=NOW + 50_000)
 
     def test_claimed_and_never_answered(self, run: Run, runbook: Runbook) -> None:
         """After that its effect is unknown, and it is not repeated."""
-        assert after(run, runbook, DONE, CLAIMED, now=NOW + 40_000) == Stop(
+        assert after(run, runbook, DONE, CLAIMED, now=NOW + 50_000) == Stop(
             status=RunStatus.INCONCLUSIVE, reason="step pause was begun and never answered"
         )
 
@@ -195,13 +202,35 @@ def test_an_unknown_effect_ends_it(
     assert move.status is RunStatus.INCONCLUSIVE
 
 
-def test_a_refused_order_ends_it(run: Run, runbook: Runbook) -> None:
-    """What hands refuses is not tried again, and its words are kept."""
-    orders = history(run, runbook, DONE)
+@pytest.mark.parametrize(
+    ("before", "status"),
+    [
+        ((), RunStatus.REFUSED),
+        ((EXPIRED, EXPIRED), RunStatus.REFUSED),
+        ((DONE,), RunStatus.INCONCLUSIVE),
+        ((DONE, EXPIRED), RunStatus.INCONCLUSIVE),
+    ],
+)
+def test_a_refused_order_ends_it(
+    run: Run, runbook: Runbook, before: tuple[OrderStatus, ...], status: RunStatus
+) -> None:
+    """What hands refuses is not tried again, and its words are kept; once anything was begun
+    nobody knows what that came to."""
+    orders = history(run, runbook, *before)
     move = steps.next_move(run, runbook, orders, NOW, EPOCH)
     orders.append(record(move, REFUSED, "automation is halted"))
+    step = "pause" if DONE in before else "drain"
     assert steps.next_move(run, runbook, orders, NOW, EPOCH) == Stop(
-        status=RunStatus.REFUSED, reason="step pause was refused: automation is halted"
+        status=status, reason=f"step {step} was refused: automation is halted"
+    )
+
+
+def test_a_step_that_could_not_be_begun_is_refused(run: Run, runbook: Runbook) -> None:
+    """What failed before it was claimed did nothing, and says nothing about the runbook."""
+    unseen = record(steps.next_move(run, runbook, [], NOW, EPOCH), FAILED, "cannot be observed")
+    move = steps.next_move(run, runbook, [replace(unseen, claimed_at=None)], NOW, EPOCH)
+    assert move == Stop(
+        status=RunStatus.REFUSED, reason="step drain could not be begun: cannot be observed"
     )
 
 
@@ -237,12 +266,30 @@ def test_without_a_decision_nothing_is_done(
     assert (move.status, move.reason) == (RunStatus.REFUSED, "no decision allows it to act")
 
 
-def test_a_changed_runbook_ends_it(run: Run, runbook: Runbook) -> None:
-    """What was decided about is what is done: another text, or none, ends the run."""
-    for other in (None, replace(runbook, hash="hash-2")):
+class TestChangedRunbook:
+    """What was decided about is what is done: with another text, or none, it stops."""
+
+    @pytest.fixture(params=["gone", "changed"])
+    def other(self, request: pytest.FixtureRequest, runbook: Runbook) -> Runbook | None:
+        return None if request.param == "gone" else replace(runbook, hash="hash-2")
+
+    def test_before_anything(self, run: Run, other: Runbook | None) -> None:
+        """A run that has begun nothing is refused."""
         move = steps.next_move(run, other, [], NOW, EPOCH)
         assert isinstance(move, Stop)
         assert move.status is RunStatus.REFUSED
+
+    def test_on_its_way(self, run: Run, runbook: Runbook, other: Runbook | None) -> None:
+        """What nobody has claimed is taken back at once; what was claimed comes to its end
+        first, and then it is not known what has been done."""
+        ready, claimed, done = (
+            history(run, runbook, DONE, status) for status in (READY, CLAIMED, DONE)
+        )
+        assert steps.next_move(run, other, ready, NOW, EPOCH) == TakeBack(id=ready[1].id)
+        assert steps.next_move(run, other, claimed, NOW, EPOCH) == Await(until=NOW + 50_000)
+        assert steps.next_move(run, other, done, NOW, EPOCH) == Stop(
+            status=RunStatus.INCONCLUSIVE, reason="its runbook was changed since it was decided"
+        )
 
 
 def test_another_epoch_ends_it(run: Run, runbook: Runbook) -> None:
@@ -306,23 +353,44 @@ class TestRecords:
         assert steps.acted_at(history(run, runbook, DONE, READY)) == NOW + 5
 
 
+def test_how_long_a_run_waits_for_its_guards(run: Run, runbook: Runbook) -> None:
+    """From when it began, all its tries' time: drain, pause, two of restart, two of fill and
+    resume, each with 30 s to begin and 10 s for a look. Before that, as long as they say."""
+    allowance = (70 + 50 + 2 * 70 + 2 * 70 + 70) * 1_000
+    assert steps.gives_up_at(runbook, []) is None
+    assert steps.gives_up_at(runbook, history(run, runbook, EXPIRED, READY)) is None
+    orders = history(run, runbook, EXPIRED, DONE, READY)
+    assert steps.gives_up_at(runbook, orders) == NOW + 5 + allowance
+
+
 class TestFill:
     """Inputs are data."""
 
-    def test_types(self) -> None:
+    def test_types(self, run: Run) -> None:
         """Numbers and truth values are written as in YAML."""
-        values: dict[str, str | int | bool] = {"a": 3, "b": True, "c": "x"}
-        assert steps.fill("${{inputs.a}}/${{ inputs.b }}/${{  inputs.c  }}", values) == "3/true/x"
+        given = replace(run.proposal, inputs={"a": 3, "b": True, "c": "x"})
+        assert steps.fill("${{inputs.a}}/${{ inputs.b }}/${{  inputs.c  }}", given) == "3/true/x"
 
-    def test_once(self) -> None:
+    def test_once(self, run: Run) -> None:
         """What an input holds is never read as a template."""
-        values = {"a": "${{ inputs.b }}", "b": "secret"}
-        assert steps.fill("${{ inputs.a }}", values) == "${{ inputs.b }}"
+        given = replace(run.proposal, inputs={"a": "${{ inputs.b }}", "b": "secret"})
+        assert steps.fill("${{ inputs.a }}", given) == "${{ inputs.b }}"
 
-    def test_no_value(self) -> None:
+    def test_no_value(self, run: Run) -> None:
         """A missing input is an error, not an empty text."""
-        with pytest.raises(BadInput, match="'b' has no value"):
-            steps.fill("${{ inputs.b }}", {"a": "1"})
+        given = replace(run.proposal, inputs={"a": "1"}, parameters={"c": "2"})
+        for name in ("inputs.b", "inputs.c", "service.a"):
+            with pytest.raises(BadInput, match=f"{name} has no value"):
+                steps.fill(f"${{{{ {name} }}}}", given)
+
+    def test_parameters(self, run: Run) -> None:
+        """A parameter of the service is filled in beside an input of the same name, and what
+        it holds is never read as a template."""
+        given = replace(
+            run.proposal, inputs={"a": "1"}, parameters={"a": "2", "b": "${{ inputs.a }}"}
+        )
+        assert steps.fill("${{ inputs.a }}${{ service.a }}", given) == "12"
+        assert steps.fill("${{ service.b }}", given) == "${{ inputs.a }}"
 
 
 def test_the_message_is_the_whole_order(run: Run, runbook: Runbook) -> None:

@@ -71,6 +71,8 @@ def every_notice(incident: Incident) -> list[Notice]:
         edges.asks(incident, decision(Answered.DENY, ""), None, T),
         edges.asks(incident, decision(Answered.ASK), RUN, T),
         edges.asks(incident, decision(Answered.DENY), RUN, T),
+        edges.waits(incident, decision(Answered.DENY), RUN, T),
+        edges.unanswered(incident, RUN, T),
         edges.stopped(incident, RUN, T),
         edges.recovered(incident, RUN, VERDICT),
         edges.resolved(incident, T + 6 * MINUTE + 5 * SECOND),
@@ -137,6 +139,19 @@ def test_a_refusal_calls_a_person(run: Run | None, words: str) -> None:
     assert notice.title == "orders in prod needs a person"
     assert words in notice.text
     assert "a person must repair it" in notice.text
+
+
+def test_waiting_says_for_what() -> None:
+    """opx goes on by itself, and says why not yet, or whom it cannot reach."""
+    waits = edges.waits(INCIDENT, decision(Answered.DENY), RUN, T)
+    unanswered = edges.unanswered(INCIDENT, RUN, T)
+
+    assert waits.edge is unanswered.edge is Edge.ASKS
+    assert waits.title == "orders in prod waits to run restart-process"
+    assert "Why: autonomy: approval needed (granted: approve)." in waits.text
+    assert "It asks again by itself" in waits.text
+    assert unanswered.title == "orders in prod waits: opx's hands do not answer"
+    assert "nobody began it in time" in unanswered.text
 
 
 def test_a_recovery_says_what_was_done_and_how_it_was_checked() -> None:

@@ -47,7 +47,8 @@ ENDED = frozenset(
 class Run:
     """``number``: the how-manieth run of its incident, from 1. ``step``: index of the step
     that is next; ``tries``: orders given for it so far. ``samples``: the verification's
-    answers so far (True, False, None). ``due_at``: when its next segment is wanted."""
+    answers so far (True, False, None). ``due_at``: when its next segment is wanted.
+    ``held_since``: since when guards deny it that can be asked again; None: none does."""
 
     id: str
     incident: str
@@ -65,13 +66,14 @@ class Run:
     verify_from: Ms | None = None
     samples: tuple[bool | None, ...] = ()
     ended_at: Ms | None = None
+    held_since: Ms | None = None
     probation: bool = False
     version: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOrder:
-    """``id``: derived from (run, phase, step, try); also the effect's idempotency key."""
+    """``id``: derived from (run, phase, step, attempt); also the effect's idempotency key."""
 
     id: str
     run: str
@@ -95,11 +97,14 @@ class OrderStatus(StrEnum):
     UNKNOWN = "unknown"
     """Started, and whether it took effect cannot be observed."""
     REFUSED = "refused"
+    EXPIRED = "expired"
+    """Nobody began it in time, and nobody can any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRecord:
-    """An order on its way: written READY by ``brain``, everything after by ``hands``.
+    """An order on its way: written READY by ``brain``, everything after by ``hands``, but
+    that ``brain`` takes back, as EXPIRED, what nobody has claimed.
 
     ``before``: the target as observed before the effect, so that a successor can tell
     whether the effect happened. ``signature``: hex, over the canonical JSON of ``order``.

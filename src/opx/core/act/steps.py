@@ -3,16 +3,18 @@
 """What a run does next, from what its orders came to so far.
 
 After decide, before verify. The orders are the truth: their ids are derived from (run,
-phase, step, try), so whoever asks again after a crash gets the same order, not a second
-one. A step that fails for good is followed by undoing the completed ones, newest first.
-It must never give an order for a run that has ended, nor go on past an unknown effect.
+phase, step, attempt), so whoever asks again after a crash gets the same order, not a
+second one. A step that fails for good is followed by undoing the completed ones, newest
+first. It must never give an order for a run that has ended, nor go on past an unknown effect.
 
-An order may begin until ``expires_at`` and then runs for at most its ``timeout``; an order
-that nobody claimed by then never began, one that nobody answered after that is unknown.
+An order may begin until ``expires_at`` and then runs for at most its ``timeout``. One that
+nobody claimed by then is taken back: it never began, costs no try, and another is given.
+One that was begun and that nobody answers is unknown.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -26,13 +28,15 @@ from opx.errors import BadInput
 
 CLAIM_WITHIN: Ms = 30 * SECOND
 """How long an order may begin after it was given."""
+LOOK_WITHIN: Ms = 10 * SECOND
+"""How long looking at a target may take, before an order is begun and after it."""
 STEP, UNDO = "step", "undo"
 _ACTS = frozenset({RunStatus.ACTING, RunStatus.ROLLING_BACK})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GiveOrder:
-    """Sign and issue ``order``: try number ``attempt``, from 0, of step ``index``.
+    """Sign and issue ``order``: the one numbered ``attempt``, from 0, of step ``index``.
 
     ``undo``: it is one of the rollback, and ``index`` counts within what is undone."""
 
@@ -49,6 +53,13 @@ class Await:
     until: Ms
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeBack:
+    """Nobody has claimed the order ``id``: make it EXPIRED, so that nobody can, and ask again."""
+
+    id: str
+
+
 @dataclass(frozen=True, slots=True)
 class Verify:
     """All steps are done: whether it helped is for ``verify`` to say."""
@@ -62,7 +73,7 @@ class Stop:
     reason: str
 
 
-Move: TypeAlias = GiveOrder | Await | Verify | Stop
+Move: TypeAlias = GiveOrder | Await | TakeBack | Verify | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +88,12 @@ class _Desk:
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """A step is out of tries. ``began``: at least one of them was started."""
+    """A step is out of tries. ``began``: at least one of them was started. ``said``: by the
+    last of them."""
 
     step: str
     began: bool
+    said: str
 
 
 def next_move(
@@ -93,12 +106,29 @@ def next_move(
         return Verify()
     if run.status not in _ACTS or run.decision is None:
         return Stop(status=RunStatus.REFUSED, reason="no decision allows it to act")
-    if runbook is None or runbook.hash != run.proposal.runbook_hash:
-        return Stop(status=RunStatus.REFUSED, reason="its runbook was changed since it was decided")
     if any(record.order.epoch != epoch for record in orders):
         return Stop(status=RunStatus.INCONCLUSIVE, reason="it was begun in an earlier epoch")
     desk = _Desk(run, {record.id: record for record in orders}, now, epoch)
+    if runbook is None or runbook.hash != run.proposal.runbook_hash:
+        return _changed(desk)
     return _forward(desk, runbook)
+
+
+def _changed(desk: _Desk) -> Move:
+    """Its runbook is no longer what was decided about: what is on its way ends first."""
+    for record in desk.orders.values():
+        if record.status is OrderStatus.READY:
+            return TakeBack(id=record.id)
+        pending = _pending(desk, record)
+        if pending is not None:
+            return pending
+    return _refused(desk, "its runbook was changed since it was decided")
+
+
+def _refused(desk: _Desk, reason: str) -> Stop:
+    """It may not go on. Once anything was begun nobody knows what that came to."""
+    begun = acted_at(desk.orders.values()) is not None
+    return Stop(status=RunStatus.INCONCLUSIVE if begun else RunStatus.REFUSED, reason=reason)
 
 
 def _forward(desk: _Desk, runbook: Runbook) -> Move:
@@ -127,37 +157,39 @@ def _back(desk: _Desk, runbook: Runbook, completed: int, failed: _Failed) -> Mov
     undone = ", what came before it is undone" if done else ""
     if failed.began:
         return Stop(status=RunStatus.NO_EFFECT, reason=f"step {failed.step} failed{undone}")
-    return Stop(
-        status=RunStatus.REFUSED, reason=f"nobody carried out step {failed.step} in time{undone}"
-    )
+    return _refused(desk, f"step {failed.step} could not be begun{undone}: {failed.said}")
 
 
 def _try(desk: _Desk, step: Step, index: int, phase: str) -> Move | _Failed | None:
     """The tries of one step: None when one is done, else what to do or that none is left."""
-    began = False
-    for attempt in range(step.retries + 1):
+    failed: list[OrderRecord] = []
+    for attempt in itertools.count():
         id = order_id(desk.run.id, phase, step.id, attempt)
         record = desk.orders.get(id)
         if record is None:
-            given = order(desk.run, step, id, desk.now, desk.epoch)
-            return GiveOrder(order=given, index=index, attempt=attempt, undo=phase == UNDO)
+            break
         if record.status is OrderStatus.DONE:
             return None
-        pending = _pending(record, desk.now)
+        pending = _pending(desk, record)
         if pending is not None:
             return pending
-        began = began or record.status is OrderStatus.FAILED
-    return _Failed(step.id, began)
+        if record.status is OrderStatus.FAILED:
+            failed.append(record)
+    if len(failed) > step.retries:
+        return _Failed(step.id, acted_at(failed) is not None, failed[-1].output)
+    given = order(desk.run, step, id, desk.now, desk.epoch)
+    return GiveOrder(order=given, index=index, attempt=attempt, undo=phase == UNDO)
 
 
-def _pending(record: OrderRecord, now: Ms) -> Move | None:
-    """What an order that is not done means; None when trying again is right."""
+def _pending(desk: _Desk, record: OrderRecord) -> Move | None:
+    """What an order that is not done means; None when another may be given."""
     given, status = record.order, record.status
-    if status is OrderStatus.READY and now < given.expires_at:
-        return Await(until=given.expires_at)
+    if status is OrderStatus.READY:
+        waiting = desk.now < given.expires_at
+        return Await(until=given.expires_at) if waiting else TakeBack(id=record.id)
     if status is OrderStatus.CLAIMED:
-        answered_by = given.expires_at + given.timeout
-        if now < answered_by:
+        answered_by = ends_by(given)
+        if desk.now < answered_by:
             return Await(until=answered_by)
         return Stop(
             status=RunStatus.INCONCLUSIVE, reason=f"step {given.step} was begun and never answered"
@@ -168,26 +200,41 @@ def _pending(record: OrderRecord, now: Ms) -> Move | None:
             reason=f"whether step {given.step} took effect is unknown: {record.output}",
         )
     if status is OrderStatus.REFUSED:
-        return Stop(
-            status=RunStatus.REFUSED, reason=f"step {given.step} was refused: {record.output}"
-        )
+        return _refused(desk, f"step {given.step} was refused: {record.output}")
     return None
 
 
+def ends_by(order: StepOrder) -> Ms:
+    """When an order must have come to something: begun as late as it may be, with a look
+    at what it came to."""
+    return order.expires_at + order.timeout + LOOK_WITHIN
+
+
+def gives_up_at(runbook: Runbook, orders: Iterable[OrderRecord]) -> Ms | None:
+    """Until when a run waits for guards that deny it for now: as long after it began as all
+    its tries may take. None: it has begun nothing, and waits for as long as they say."""
+    begun = [record.claimed_at for record in orders if record.claimed_at is not None]
+    tries = sum(
+        (step.retries + 1) * (CLAIM_WITHIN + step.timeout + LOOK_WITHIN)
+        for step in (*runbook.steps, *runbook.rollback)
+    )
+    return min(begun) + tries if begun else None
+
+
 def order_id(run: str, phase: str, step: str, attempt: int) -> str:
-    """The same try of the same step has the same id, whoever asks and however often."""
+    """The same order of the same step has the same id, whoever asks and however often."""
     return ids.derived("order", run, phase, step, attempt)
 
 
 def order(run: Run, step: Step, id: str, now: Ms, epoch: int) -> StepOrder:
-    """The order for one try of ``step``. ``BadInput`` when an input has no value."""
+    """The order ``id`` for ``step``. ``BadInput`` when an input has no value."""
     return StepOrder(
         id=id,
         run=run.id,
         step=step.id,
         action=step.uses,
         target=run.proposal.target,
-        inputs={name: fill(text, run.proposal.inputs) for name, text in step.inputs.items()},
+        inputs=_filled(step, run.proposal),
         timeout=step.timeout,
         plan=run.proposal.plan,
         decision=run.decision or "",
@@ -202,13 +249,21 @@ def message(order: StepOrder) -> bytes:
     return canonical.dumps(order)
 
 
-def fill(template: str, inputs: Mapping[str, str | int | bool]) -> str:
-    """``template`` with its inputs filled in, once: what comes from an input is never read
-    as a template. ``BadInput`` when one has no value."""
-    for name in REFERENCE.findall(template):
-        if name not in inputs:
-            raise BadInput(f"the input {name!r} has no value")
-    return REFERENCE.sub(lambda found: _text(inputs[found[1]]), template)
+def fill(template: str, proposal: Proposal) -> str:
+    """``template`` with its inputs and parameters filled in, once: what comes from one is
+    never read as a template. ``BadInput`` when one has no value."""
+    known: Mapping[str, Mapping[str, str | int | bool]] = {
+        "inputs": proposal.inputs,
+        "service": proposal.parameters,
+    }
+    for source, name in REFERENCE.findall(template):
+        if name not in known[source]:
+            raise BadInput(f"{source}.{name} has no value")
+    return REFERENCE.sub(lambda found: _text(known[found[1]][found[2]]), template)
+
+
+def _filled(step: Step, proposal: Proposal) -> dict[str, str]:
+    return {name: fill(text, proposal) for name, text in step.inputs.items()}
 
 
 def _text(value: str | int | bool) -> str:
@@ -224,6 +279,7 @@ def acting(run: Run, decision: Decision, now: Ms) -> Run:
         status=run.status if back else RunStatus.ACTING,
         decision=decision.id,
         probation=run.probation or probation,
+        held_since=None,
         due_at=now,
     )
 
@@ -269,6 +325,6 @@ def render(runbook: Runbook, proposal: Proposal) -> list[str]:
 
 
 def _line(step: Step, proposal: Proposal) -> str:
-    given = "".join(f" {name}={fill(text, proposal.inputs)}" for name, text in step.inputs.items())
+    given = "".join(f" {name}={text}" for name, text in _filled(step, proposal).items())
     tries = f", up to {step.retries + 1} tries" if step.retries else ""
     return f"{step.id}: {step.uses}{given} (at most {step.timeout} ms{tries})"

@@ -35,12 +35,6 @@ def asks(incident: Incident, decision: Decision, run: Run | None, now: Ms) -> No
 
     ``run`` None: no runbook fits. One notice for each run and kind of answer.
     """
-    reasons = "; ".join(
-        f"{result.guard}: {result.reason.replace('_', ' ')}"
-        + (f" ({result.detail})" if result.detail else "")
-        for result in decision.results
-        if result.answer is decision.answer
-    )
     if run is None:
         title, need = "needs a person", "No runbook fits: a person must repair it."
     elif decision.answer is Answered.ASK:
@@ -52,9 +46,32 @@ def asks(incident: Incident, decision: Decision, run: Run | None, now: Ms) -> No
     else:
         title = "needs a person"
         need = f"opx does not run {run.proposal.runbook}: a person must repair it."
-    text = f"{_what(incident)} {need} Why: {reasons}. {_more(incident)}"
+    text = f"{_what(incident)} {need} Why: {_why(decision)}. {_more(incident)}"
     cause = f"{run.id if run is not None else 'catalogue'}/{decision.answer.name}"
     return _notice(incident, Edge.ASKS, cause, f"{_where(incident)} {title}", text, now)
+
+
+def waits(incident: Incident, decision: Decision, run: Run, now: Ms) -> Notice:
+    """A run has waited for long and goes on waiting. One notice for each run."""
+    text = (
+        f"{_what(incident)} opx would run {run.proposal.runbook} on {run.proposal.target} and may "
+        f"not yet. It asks again by itself for as long as that may help. Why: {_why(decision)}. "
+        f"{_more(incident)}"
+    )
+    title = f"{_where(incident)} waits to run {run.proposal.runbook}"
+    return _notice(incident, Edge.ASKS, f"{run.id}/waits", title, text, now)
+
+
+def unanswered(incident: Incident, run: Run, now: Ms) -> Notice:
+    """Nobody has begun an order in time. One notice for each run, however often."""
+    text = (
+        f"{_what(incident)} A step of {run.proposal.runbook} on {run.proposal.target} was allowed "
+        f"and nobody began it in time: opx's process hands is down, or too busy. Guards and hands "
+        f"are asked again for as long as it is allowed. See what runs: opx doctor. "
+        f"{_more(incident)}"
+    )
+    title = f"{_where(incident)} waits: opx's hands do not answer"
+    return _notice(incident, Edge.ASKS, f"{run.id}/unanswered", title, text, now)
 
 
 def stopped(incident: Incident, run: Run, now: Ms) -> Notice:
@@ -91,11 +108,10 @@ def resolved(incident: Incident, now: Ms) -> Notice:
 
 def breaker(incident: Incident, run: Run, now: Ms) -> Notice:
     """A runbook has not helped too often in a row. One notice for the run that opened it."""
-    place = f"{run.proposal.runbook}|{run.proposal.environment}|{run.proposal.service}"
     text = (
         f"{_what(incident)} {run.proposal.runbook} was run on {run.proposal.target} and did not "
         f"help, as before: opx will not run it there again until a person closes the breaker "
-        f"{place}. A person must repair it. {_more(incident)}"
+        f"{run.proposal.place}. A person must repair it. {_more(incident)}"
     )
     title = f"{_where(incident)} needs a person: {run.proposal.runbook} does not help"
     return _notice(incident, Edge.BREAKER, run.id, title, text, now)
@@ -128,6 +144,16 @@ def _what(incident: Incident) -> str:
 
 def _more(incident: Incident) -> str:
     return f"More: opx why {incident.id}."
+
+
+def _why(decision: Decision) -> str:
+    """What the guards that decided said."""
+    return "; ".join(
+        f"{result.guard}: {_words(result.reason)}"
+        + (f" ({result.detail})" if result.detail else "")
+        for result in decision.results
+        if result.answer is decision.answer
+    )
 
 
 def _words(code: str) -> str:

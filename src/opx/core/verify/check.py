@@ -6,8 +6,11 @@ After act, before learn. ``needs`` says what to ask, ``step`` takes the answer. 
 rests on M answers, never on fewer, and one that could not be had is neither yes nor no.
 It must never take an answer from before the verification for one about the repair.
 
-It says RECOVERED, NO_EFFECT or INCONCLUSIVE. WORSE needs a comparison with what was well
-before, for which a single probe is no witness.
+It says RECOVERED, NO_EFFECT or INCONCLUSIVE, never WORSE. A target that is asked about was
+unwell before, and a dependant that falls ill after the repair began is no witness either:
+that is how the trouble itself spreads, most often a moment after opx has begun to act.
+Blaming the repair for it would undo good ones. WORSE needs something that was well and that
+only the repair can have touched.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from opx.core.act.run import ENDED, OrderRecord, Run
 from opx.core.analyse.insight import Insight
+from opx.core.decide import targets
 from opx.core.decide.case import (
     Approval,
     Breaker,
@@ -21,7 +22,7 @@ from opx.core.decide.case import (
     Policy,
     TrackRecord,
 )
-from opx.core.decide.runbooks import Proposal, Runbook
+from opx.core.decide.runbooks import Runbook
 from opx.core.detect.rules import ThresholdRule
 from opx.core.incident.incident import Incident
 from opx.core.ingest.services import Catalogue, Service
@@ -31,24 +32,33 @@ from opx.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A document that is kept and cannot be read, so it is skipped. ``hash``: its content's.
+    ``line``: of its text, 0 when it is the whole. ``means``: what opx does not do therefore."""
+
+    id: str
+    hash: str
+    line: int
+    error: str
+    means: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Knowledge:
-    """The documents in force, bound: what people taught opx."""
+    """The documents in force, bound: what people taught opx. ``problems``: those that are not
+    in it; without the policy that people applied, ``policy`` is the strictest."""
 
     catalogue: Catalogue = field(default_factory=Catalogue)
     runbooks: tuple[Runbook, ...] = ()
     policy: Policy = field(default_factory=Policy)
     rules: tuple[ThresholdRule, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     def runbook(self, name: str) -> Runbook | None:
         return next((runbook for runbook in self.runbooks if runbook.name == name), None)
 
     def service(self, environment: str, name: str) -> Service | None:
         return self.catalogue.of(Identity(environment, name))
-
-
-def place(proposal: Proposal) -> str:
-    """The id shared by a grant, a track record and a breaker."""
-    return f"{proposal.runbook}|{proposal.environment}|{proposal.service}"
 
 
 def gather(tx: ReadTx, run: Run, knowledge: Knowledge, protected: frozenset[str]) -> Case:
@@ -58,23 +68,20 @@ def gather(tx: ReadTx, run: Run, knowledge: Knowledge, protected: frozenset[str]
     if incident is None or insight is None:
         raise NotFound(f"run {run.id} has no incident with an insight")
     proposal = run.proposal
-    runbook = knowledge.runbook(proposal.runbook)
-    if runbook is not None and runbook.hash != proposal.runbook_hash:
-        runbook = None  # it was changed since: what was proposed no longer exists
-    where = place(proposal)
+    where = proposal.place
     return Case(
         incident=incident,
         insight=insight,
         run=run.id,
         service=knowledge.service(proposal.environment, proposal.service),
-        runbook=runbook,
+        runbook=knowledge.runbook(proposal.runbook),
         proposal=proposal,
         policy=knowledge.policy,
-        modes=tuple(tx.find(Mode, limit=100_000)),
+        modes=tuple(tx.find(Mode)),
         grant=tx.get(Grant, where),
         record=tx.get(TrackRecord, where),
         breaker=tx.get(Breaker, where),
-        lease=tx.get(Lease, proposal.target),
+        lease=tx.get(Lease, targets.canonical(proposal.target)),
         approval=tx.get(Approval, run.id),
         protected=protected,
         busy_probation=_busy(tx, run),
@@ -94,6 +101,5 @@ def active(tx: ReadTx, incident: str) -> list[Run]:
 def _busy(tx: ReadTx, run: Run) -> bool:
     """Whether another run is out on probation on the same runbook, environment and service."""
     others = tx.find(Run, Where("probation", "eq", True), Where("ended_at", "null"))
-    return any(
-        other.id != run.id and place(other.proposal) == place(run.proposal) for other in others
-    )
+    place = run.proposal.place
+    return any(other.id != run.id and other.proposal.place == place for other in others)

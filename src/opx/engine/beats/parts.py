@@ -15,14 +15,26 @@ from opx.core.act.run import Run
 from opx.core.base import ids
 from opx.core.base.reads import Answers, ProbeRead
 from opx.core.base.time import Ms
+from opx.core.incident.incident import Incident
 from opx.core.notify.notice import Delivery, DeliveryStatus, Notice
 from opx.engine import journal
 from opx.engine.beats.case import Knowledge
-from opx.engine.ports import Clock, Prober, Signer, StartRequest, Store, Workflows, WriteTx
+from opx.engine.ports import (
+    Clock,
+    Prober,
+    Signer,
+    StartRequest,
+    Store,
+    Where,
+    Workflows,
+    WriteTx,
+)
 
 ACTOR = "brain"
 RESPOND = "respond"
 RUN = "run"
+AT_ONCE = 20
+"""Incidents that one segment responds to, in one commit: a storm opens them by the thousand."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,15 +65,18 @@ class Parts:
         """Start a segment now."""
         self.workflows.start(StartRequest(id=id, kind=kind, args=args), tx)
 
-    def respond_to(self, tx: WriteTx, incident: str, version: int, due: Ms | None = None) -> None:
-        """Wake the respond beat for an incident, once per version of it; now, or when due."""
-        request = StartRequest(
-            id=f"{RESPOND}/{incident}/{version}",
-            kind=RESPOND,
-            args={"incident": incident},
-            not_before=due,
-        )
-        self.workflows.start(request, tx)
+    def respond_to(self, tx: WriteTx, incidents: Sequence[Incident], due: Ms | None = None) -> None:
+        """Wake the respond beat for incidents, once per version of them; now, or when due."""
+        for first in range(0, len(incidents), AT_ONCE):
+            some = incidents[first : first + AT_ONCE]
+            versions = [(incident.id, incident.version) for incident in some]
+            request = StartRequest(
+                id=f"{RESPOND}/{ids.derived(RESPOND, versions)}",
+                kind=RESPOND,
+                args={"incident": " ".join(incident.id for incident in some)},
+                not_before=due,
+            )
+            self.workflows.start(request, tx)
 
     def go_on(self, tx: WriteTx, run: Run) -> None:
         """Wake a segment for a run when it is due, once per version of it. A segment that is
@@ -74,24 +89,29 @@ class Parts:
         )
         self.workflows.start(request, tx)
 
-    def tell(self, tx: WriteTx, notice: Notice) -> None:
-        """Record a notice and put it on its way to every receiver; once, however often asked."""
-        if not tx.add(notice):
-            return
+    def tell(self, tx: WriteTx, *notices: Notice) -> None:
+        """Record notices and put them on their way to every receiver; each once, however often
+        asked."""
+        known = {one.id for one in tx.find(Notice, Where("id", "in", [n.id for n in notices]))}
+        told = [notice for notice in notices if notice.id not in known]
+        tx.add(*told)
         tx.append(
-            journal.entry(
-                notice.at,
-                notice.incident,
-                "notice.made",
-                ACTOR,
-                notice=notice.id,
-                edge=notice.edge,
-                title=notice.title,
-                text=notice.text,
+            *(
+                journal.entry(
+                    notice.at,
+                    notice.incident,
+                    "notice.made",
+                    ACTOR,
+                    notice=notice.id,
+                    edge=notice.edge,
+                    title=notice.title,
+                    text=notice.text,
+                )
+                for notice in told
             )
         )
-        for name in self.receivers:
-            tx.add(
+        tx.add(
+            *(
                 Delivery(
                     id=ids.derived("delivery", notice.id, name),
                     notice=notice.id,
@@ -100,4 +120,7 @@ class Parts:
                     tries=0,
                     due_at=notice.at,
                 )
+                for notice in told
+                for name in self.receivers
             )
+        )

@@ -1,26 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The respond beat: explain an incident, propose a repair, ask every guard.
+"""The respond beat: explain an incident, propose a repair; and how a run may end.
 
 Between ``sense`` and ``settle``. A segment re-reads what is true, so running it twice is
-running it once. It issues signed orders; it never touches a target.
+running it once. It proposes runs; whether one may act is decided in ``decide``.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 
-from opx.core.act import steps
-from opx.core.act.run import ENDED, OrderRecord, Run, RunStatus
+from opx.core.act.run import ENDED, Run, RunStatus
 from opx.core.analyse import rules
 from opx.core.base import ids
-from opx.core.base.reads import Answers
-from opx.core.base.time import Ms
+from opx.core.base.time import MINUTE, Ms
 from opx.core.correlate import stage as correlate
 from opx.core.correlate.episode import Episode
-from opx.core.decide import gate, guards, proposals
-from opx.core.decide.case import Approval, Case, Lease
-from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
+from opx.core.decide import gate, proposals, targets
+from opx.core.decide.case import Approval, Lease
+from opx.core.decide.decision import Reason
+from opx.core.decide.proposals import Considered
 from opx.core.decide.runbooks import Proposal
 from opx.core.detect.finding import Finding
 from opx.core.incident import lifecycle
@@ -33,22 +35,38 @@ from opx.engine.beats.parts import ACTOR, Parts
 from opx.engine.ports import ReadTx, StartRequest, Where, WriteTx
 from opx.errors import Conflict
 
-LEASE_TTL: Ms = 10 * 60_000
-"""Longer than any run; a run's end frees it."""
+TURNS = 2
+"""Segments that write at once: the beat that tells people comes between them."""
+LEASE_SPARE: Ms = 2 * MINUTE
+"""A lease outlasts what it was taken for by this much: brain may be away for a moment."""
+_UNBEGUN = frozenset({RunStatus.PROPOSED, RunStatus.WAITING})
+_OVER = frozenset({Status.RESOLVED, Status.CLOSED})
 
 
 class Respond:
-    """Explains incidents and decides about runs."""
+    """Explains incidents and proposes runs."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._turn = asyncio.Semaphore(TURNS)
 
     async def segment(self, request: StartRequest) -> None:
-        """Explain the incident and, if a runbook fits and none is at work, propose a run."""
-        try:
-            await self._parts.store.write(lambda tx: self._open(tx, request.args["incident"]))
-        except Conflict:
-            return  # somebody changed the incident: whoever did has started a new segment
+        """Explain each incident and, if a runbook fits and none is at work, propose a run."""
+        incidents = request.args["incident"].split()
+        async with self._turn:
+            try:
+                await self._respond(incidents)
+            except Conflict:
+                for incident in incidents:
+                    with contextlib.suppress(Conflict):  # whoever changed it has started another
+                        await self._respond([incident])
+
+    async def _respond(self, incidents: Sequence[str]) -> None:
+        def all_or_none(tx: WriteTx) -> None:
+            for incident in incidents:
+                self._open(tx, incident)
+
+        await self._parts.store.write(all_or_none)
 
     def _open(self, tx: WriteTx, incident_id: str) -> None:
         parts = self._parts
@@ -67,7 +85,7 @@ class Respond:
         proposed = proposals.propose(insight, incident, service, parts.knowledge.runbooks)
         if proposed.proposal is None:
             tx.save(incident)
-            self._nothing_fits(tx, incident, now)
+            self._nothing_fits(tx, incident, proposed.trace, now)
             return
         self._propose(tx, incident, proposed.proposal, now)
 
@@ -97,160 +115,14 @@ class Respond:
         )
         self._parts.go_on(tx, run)
 
-    def _nothing_fits(self, tx: WriteTx, incident: Incident, now: Ms) -> None:
+    def _nothing_fits(
+        self, tx: WriteTx, incident: Incident, considered: tuple[Considered, ...], now: Ms
+    ) -> None:
         """Say so once: a decision people can ask ``why`` about, and a notice."""
-        result = GuardResult(
-            guard="catalogue",
-            answer=Answered.DENY,
-            reason=Reason.NO_RUNBOOK,
-            detail="no runbook fits",
-        )
-        decision = Decision(
-            id=ids.derived("decision", incident.id, Reason.NO_RUNBOOK),
-            incident=incident.id,
-            run="",
-            answer=Answered.DENY,
-            results=(result,),
-            plan="",
-            at=now,
-        )
+        decision = gate.none_fits(incident.id, considered, now)
         if tx.add(decision):
             tx.append(journal.entry(now, incident.id, "run.decided", ACTOR, decision=decision))
             self._parts.tell(tx, edges.asks(incident, decision, None, now))
-
-    async def decide(self, run: Run, undo: bool = False) -> None:
-        """Gather the case, ask the guards and write what follows, as one commit.
-
-        ``undo``: only those guards are asked that may stop the taking back of a step.
-        """
-        parts = self._parts
-        case = await parts.store.read(
-            lambda tx: cases.gather(tx, run, parts.knowledge, parts.protected)
-        )
-        answers = await parts.ask(gate.needs(case))
-        await parts.store.write(lambda tx: self._judge(tx, run, answers, undo))
-
-    def _judge(self, tx: WriteTx, run: Run, answers: Answers, undo: bool) -> None:
-        """Read the facts again and decide on them in one transaction: an acknowledgement or
-        a revoked grant that came while the probe was asked counts."""
-        parts = self._parts
-        now = parts.clock.now()
-        facts = cases.gather(tx, run, parts.knowledge, parts.protected)
-        case = replace(facts, answers=answers)
-        asked = guards.UNDO_GUARDS if undo else guards.GUARDS
-        decision = gate.decide(case, now, parts.new_id(now), asked)
-        self._decided(tx, run, case, decision)
-
-    def _decided(self, tx: WriteTx, run: Run, case: Case, decision: Decision) -> None:
-        tx.add(decision)
-        tx.append(
-            journal.entry(
-                decision.at, run.incident, "run.decided", ACTOR, run=run.id, decision=decision
-            )
-        )
-        if decision.answer is Answered.ALLOW:
-            self._allowed(tx, run, case, decision)
-        elif decision.answer is Answered.ASK:
-            self._ask(tx, run, case, decision)
-        else:
-            self._denied(tx, run, case, decision)
-
-    def _allowed(self, tx: WriteTx, run: Run, case: Case, decision: Decision) -> None:
-        """Take the lease, and give the order that is next."""
-        parts, now = self._parts, decision.at
-        held = tx.get(Lease, run.proposal.target)
-        if held is not None and held.run not in ("", run.id) and held.expires_at > now:
-            raise Conflict(f"{held.id} was leased in the meantime")
-        lease = Lease(
-            id=run.proposal.target,
-            run=run.id,
-            expires_at=now + LEASE_TTL,
-            version=held.version + 1 if held else 1,
-        )
-        tx.save(lease)
-        if run.status is not RunStatus.ACTING:
-            self._mitigating(tx, run, now)
-        acting = steps.acting(run, decision, now)
-        move = steps.next_move(acting, case.runbook, cases.orders_of(tx, run), now, parts.epoch)
-        if not isinstance(move, steps.GiveOrder):
-            raise Conflict("another segment gave the order")
-        record = OrderRecord(
-            id=move.order.id,
-            run=run.id,
-            order=move.order,
-            signature=parts.signer.sign(steps.message(move.order)),
-        )
-        acting = steps.ordered(acting, move, now)
-        tx.save(acting, record)
-        tx.append(
-            journal.entry(
-                now,
-                run.incident,
-                "order.issued",
-                ACTOR,
-                run=run.id,
-                order=record.id,
-                step=record.order.step,
-                action=record.order.action,
-                target=record.order.target,
-            )
-        )
-
-    def _mitigating(self, tx: WriteTx, run: Run, now: Ms) -> None:
-        incident = tx.get(Incident, run.incident)
-        if incident is not None and incident.status is Status.OPEN:
-            change(tx, incident, Change.REPAIR_STARTED, now)
-
-    def _ask(self, tx: WriteTx, run: Run, case: Case, decision: Decision) -> None:
-        parts, now = self._parts, decision.at
-        expires = now + parts.knowledge.policy.approval_ttl
-        asked = tx.get(Approval, run.id)
-        if asked is None or asked.expires_at <= now:
-            approval = Approval(
-                id=run.id,
-                incident=run.incident,
-                plan=decision.plan,
-                requested_at=now,
-                expires_at=expires,
-                version=asked.version + 1 if asked else 1,
-            )
-            tx.save(approval)
-            tx.append(
-                journal.entry(
-                    now, run.incident, "approval.asked", ACTOR, run=run.id, expires=expires
-                )
-            )
-        waiting = replace(
-            run,
-            status=RunStatus.WAITING,
-            decision=decision.id,
-            due_at=expires,
-            version=run.version + 1,
-        )
-        tx.save(waiting)
-        parts.tell(tx, edges.asks(case.incident, decision, run, now))
-        parts.go_on(tx, waiting)
-
-    def _denied(self, tx: WriteTx, run: Run, case: Case, decision: Decision) -> None:
-        """Try again when a guard says when; otherwise the run ends, and people are told."""
-        parts, now = self._parts, decision.at
-        if run.status is RunStatus.ACTING and set(decision.reasons) == {Reason.SYMPTOM_GONE}:
-            tx.save(verifying(run, now))  # an earlier try helped after all
-            return
-        denials = [result for result in decision.results if result.answer is Answered.DENY]
-        if run.status is RunStatus.PROPOSED and all(result.retry_at for result in denials):
-            retry_at = max(result.retry_at or now for result in denials)
-            waiting = replace(run, decision=decision.id, due_at=retry_at, version=run.version + 1)
-            tx.save(waiting)
-            parts.go_on(tx, waiting)
-            return
-        reasons = ", ".join(result.reason for result in denials)
-        end(tx, replace(run, decision=decision.id), RunStatus.REFUSED, reasons, now)
-        incident = tx.get(Incident, run.incident)
-        if incident is not None and incident.status is Status.MITIGATING:
-            incident = change(tx, incident, Change.REPAIR_ENDED, now)
-        if incident is not None and Reason.SYMPTOM_GONE not in decision.reasons:
-            parts.tell(tx, edges.asks(incident, decision, run, now))
 
 
 def findings_of(tx: ReadTx, episode: Episode) -> list[Finding]:
@@ -268,7 +140,8 @@ def findings_of(tx: ReadTx, episode: Episode) -> list[Finding]:
 
 
 def change(tx: WriteTx, incident: Incident, what: Change, now: Ms) -> Incident:
-    """Apply one lifecycle change, save and journal it."""
+    """Apply one lifecycle change, save and journal it. An incident that is over takes along
+    the runs that have not begun."""
     changed = lifecycle.apply(incident, what, now)
     tx.save(changed)
     tx.append(
@@ -282,26 +155,55 @@ def change(tx: WriteTx, incident: Incident, what: Change, now: Ms) -> Incident:
             after=changed.status,
         )
     )
+    if changed.status in _OVER:
+        for run in cases.active(tx, incident.id):
+            if run.status in _UNBEGUN:
+                end(tx, run, RunStatus.REFUSED, Reason.INCIDENT_OVER, now)
     return changed
 
 
 def end(tx: WriteTx, run: Run, status: RunStatus, reason: str, now: Ms) -> Run:
-    """End a run: free its lease and journal why."""
+    """End a run: free its lease, take back its question, and journal why."""
     if status not in ENDED:
         raise ValueError(f"{status} is not an end")
     ended = replace(
         run, status=status, reason=reason, due_at=None, ended_at=now, version=run.version + 1
     )
     tx.save(ended)
-    lease = tx.get(Lease, run.proposal.target)
+    lease = tx.get(Lease, targets.canonical(run.proposal.target))
     if lease is not None and lease.run == run.id:
         tx.save(replace(lease, run="", expires_at=now, version=lease.version + 1))
+    asked = tx.get(Approval, run.id)
+    if asked is not None and asked.approved is None and asked.expires_at > now:
+        tx.save(replace(asked, expires_at=now, version=asked.version + 1))
     tx.append(
         journal.entry(
             now, run.incident, "run.ended", ACTOR, run=run.id, status=status, reason=reason
         )
     )
     return ended
+
+
+def repair_ended(tx: WriteTx, run: Run, reason: str, now: Ms) -> Incident | None:
+    """End a run that has begun nothing as refused; its incident is open again."""
+    end(tx, run, RunStatus.REFUSED, reason, now)
+    incident = tx.get(Incident, run.incident)
+    if incident is not None and incident.status is Status.MITIGATING:
+        return change(tx, incident, Change.REPAIR_ENDED, now)
+    return incident
+
+
+def hold(tx: WriteTx, run: Run, until: Ms, now: Ms) -> bool:
+    """Lease the run's target until then, and a while longer. False: another run has it."""
+    id = targets.canonical(run.proposal.target)
+    held = tx.get(Lease, id)
+    mine = held is not None and held.run == run.id
+    if held is not None and not mine and held.run and held.expires_at > now:
+        return False
+    if held is None or not mine or held.expires_at < until:
+        version = held.version + 1 if held else 1
+        tx.save(Lease(id=id, run=run.id, expires_at=until + LEASE_SPARE, version=version))
+    return True
 
 
 def verifying(run: Run, now: Ms) -> Run:
@@ -312,5 +214,6 @@ def verifying(run: Run, now: Ms) -> Run:
         verify_from=now,
         samples=(),
         due_at=now,
+        held_since=None,
         version=run.version + 1,
     )

@@ -8,17 +8,20 @@ so two segments of one run cannot both go on; the one that comes second stops.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from opx.core.act import steps
-from opx.core.act.run import ENDED, Run, RunStatus
+from opx.core.act.run import ENDED, OrderRecord, OrderStatus, Run, RunStatus
 from opx.core.base.time import SECOND, Ms
 from opx.core.decide.case import Approval
-from opx.core.incident.incident import Incident, Status
-from opx.core.incident.lifecycle import Change
+from opx.core.incident.incident import Incident
 from opx.core.notify import edges
 from opx.core.verify.verdict import Verdict, VerdictKind
+from opx.engine import journal
 from opx.engine.beats import case as cases
-from opx.engine.beats.parts import Parts
-from opx.engine.beats.respond import Respond, change, end, verifying
+from opx.engine.beats.decide import Decide
+from opx.engine.beats.parts import ACTOR, Parts
+from opx.engine.beats.respond import repair_ended, verifying
 from opx.engine.beats.settle import Settle
 from opx.engine.ports import StartRequest, WriteTx
 from opx.errors import Conflict
@@ -28,8 +31,7 @@ _VERDICTS = {
     RunStatus.WORSE: VerdictKind.WORSE,
     RunStatus.INCONCLUSIVE: VerdictKind.INCONCLUSIVE,
 }
-_WATCHED = frozenset({RunStatus.ACTING, RunStatus.ROLLING_BACK})
-"""An order is on its way: the segment stays with it, whatever is due when."""
+_ACTS = frozenset({RunStatus.ACTING, RunStatus.ROLLING_BACK})
 PATIENCE: Ms = 5 * SECOND
 """A segment waits this long for what is due soon; for longer it lets itself be woken."""
 
@@ -39,8 +41,8 @@ class Runs:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._respond = Respond(parts)
         self._settle = Settle(parts)
+        self._decide = Decide(parts, self._settle)
         self.active: set[str] = set()
 
     async def segment(self, request: StartRequest) -> None:
@@ -63,7 +65,7 @@ class Runs:
             wait = (run.due_at or clock.now()) - clock.now()
             if run.status is RunStatus.WAITING and await self._still_waiting(run):
                 return
-            if wait > 0 and run.status not in _WATCHED:
+            if wait > 0 and not _watched(run):
                 if wait > PATIENCE:
                     return
                 await clock.sleep(wait)
@@ -74,8 +76,8 @@ class Runs:
 
     async def _one_step(self, run: Run) -> None:
         if run.status in (RunStatus.PROPOSED, RunStatus.WAITING):
-            await self._respond.decide(run)
-        elif run.status in (RunStatus.ACTING, RunStatus.ROLLING_BACK):
+            await self._decide.decide(run)
+        elif run.status in _ACTS:
             await self._act(run)
         else:
             await self._settle.verify(run)
@@ -99,13 +101,47 @@ class Runs:
         now = parts.clock.now()
         move = steps.next_move(run, runbook, orders, now, parts.epoch)
         if isinstance(move, steps.GiveOrder):
-            await self._respond.decide(run, move.undo)
+            await self._decide.decide(run, move.undo)
         elif isinstance(move, steps.Await):
             await parts.store.changed(within=max(1, min(move.until - now, SECOND)))
+        elif isinstance(move, steps.TakeBack):
+            await parts.store.write(lambda tx: self._take_back(tx, run, move.id, now))
         elif isinstance(move, steps.Verify):
             await parts.store.write(lambda tx: tx.save(verifying(run, now)))
         else:
             await parts.store.write(lambda tx: self._stop(tx, run, move, now))
+
+    def _take_back(self, tx: WriteTx, run: Run, order: str, now: Ms) -> None:
+        """See to it that an order that nobody has claimed never begins, and say so once."""
+        record = tx.get(OrderRecord, order)
+        if record is None or record.status is not OrderStatus.READY:
+            raise Conflict("it was claimed in the meantime")
+        why = "nobody began it in time" if now >= record.order.expires_at else "taken back"
+        tx.save(
+            replace(
+                record,
+                status=OrderStatus.EXPIRED,
+                output=why,
+                ended_at=now,
+                version=record.version + 1,
+            )
+        )
+        tx.append(
+            journal.entry(
+                now,
+                run.incident,
+                "order.ended",
+                ACTOR,
+                order=order,
+                run=run.id,
+                step=record.order.step,
+                status=OrderStatus.EXPIRED,
+                output=why,
+            )
+        )
+        incident = tx.get(Incident, run.incident)
+        if incident is not None and now >= record.order.expires_at:
+            self._parts.tell(tx, edges.unanswered(incident, run, now))
 
     def _stop(self, tx: WriteTx, run: Run, move: steps.Stop, now: Ms) -> None:
         """The steps ended badly. What was begun counts as a verdict; a refusal does not."""
@@ -114,10 +150,12 @@ class Runs:
             verdict = Verdict(kind=kind, at=now, yes=0, no=0, unknown=0)
             self._settle.settled(tx, run, verdict, move.reason)
             return
-        ended = end(tx, run, RunStatus.REFUSED, move.reason, now)
-        incident = tx.get(Incident, run.incident)
-        if incident is None:
-            return
-        if incident.status is Status.MITIGATING:
-            incident = change(tx, incident, Change.REPAIR_ENDED, now)
-        self._parts.tell(tx, edges.stopped(incident, ended, now))
+        incident = repair_ended(tx, run, move.reason, now)
+        if incident is not None:
+            refused = replace(run, status=move.status, reason=move.reason)
+            self._parts.tell(tx, edges.stopped(incident, refused, now))
+
+
+def _watched(run: Run) -> bool:
+    """An order is on its way: the segment stays with it, whatever is due when."""
+    return run.status in _ACTS and run.held_since is None

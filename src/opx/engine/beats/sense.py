@@ -11,9 +11,10 @@ is thrown away and rebuilt from the store: memory is never ahead of what is kept
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from opx.core.base.reads import Answer, ProbeRead
 from opx.core.base.time import SECOND, Ms
 from opx.core.correlate import stage as correlate
 from opx.core.correlate.episode import Episode
@@ -22,36 +23,19 @@ from opx.core.detect.finding import Finding, FindingKind, FindingState
 from opx.core.incident import gate, lifecycle
 from opx.core.incident.incident import Incident, PromotionVerdict, Status
 from opx.core.incident.lifecycle import Change
-from opx.core.ingest.signals import Alert, Event, Rejected, Series
+from opx.core.ingest.signals import Alert, Event, Rejected
 from opx.core.notify import edges
 from opx.engine import journal
+from opx.engine.beats import probing
+from opx.engine.beats.memory import EVENT_RECEIVED, MOST_CHUNKS, Memory, load
 from opx.engine.beats.parts import ACTOR, Parts
 from opx.engine.beats.respond import change
-from opx.engine.ports import Chunk, ReadTx, Saved, Tail, Telemetry, Where, WriteTx
+from opx.engine.ports import Chunk, Tail, Telemetry, Where, WriteTx
 
-POSITION = "sense"
-DETECTORS = "detectors"
-MOST_ROWS = 10_000_000
-MOST_CHUNKS = 256
-"""Commits of the log that one commit of the store takes in."""
 AGAIN: Ms = SECOND
 """An open incident that keeps growing is responded to this often, however fast it grows."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Memory:
-    """Everything the beat remembers between commits; ``load`` rebuilds it."""
-
-    seq: int = 0
-    saved_at: int = 0
-    alerts: alerts.AlertState = field(default_factory=alerts.AlertState)
-    events: events.EventState = field(default_factory=events.EventState)
-    probes: probes.ProbeState = field(default_factory=probes.ProbeState)
-    thresholds: thresholds.ThresholdState = field(default_factory=thresholds.ThresholdState)
-    groups: correlate.SenseState = field(default_factory=correlate.SenseState)
-    series: dict[int, Series] = field(default_factory=dict)
-    responses: dict[str, Ms] = field(default_factory=dict)
-    """When each growing incident is responded to next, or was last."""
+MOST_ASKED = 1_000
+"""Incidents that one question to the store names."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,10 +47,11 @@ class Derived:
     refreshed: list[Finding] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    new_rules: bool = False
 
 
 class Sense:
-    """One instance in ``brain``. ``take`` and ``probe`` may be called from different tasks."""
+    """One instance in ``brain``. ``take`` and ``probe`` may run in different tasks."""
 
     def __init__(self, parts: Parts, tail: Tail, telemetry: Telemetry) -> None:
         self._parts = parts
@@ -74,7 +59,8 @@ class Sense:
         self._telemetry = telemetry
         self._memory: Memory | None = None
         self._turn = asyncio.Lock()
-        self.lag_ms: Ms = 0
+        self.taking: Ms | None = None
+        """When the oldest commit of the log that was read and is not kept was appended."""
 
     async def take(self) -> int:
         """Take in what the log has; return how many of its commits that was."""
@@ -84,104 +70,63 @@ class Sense:
             if not chunks:
                 return 0
             self._memory = None  # what follows changes it; only a commit makes it true
+            self.taking = chunks[0].at
             await self._commit(memory, self._detect(memory, chunks), chunks[-1].seq)
-            self.lag_ms = max(0, self._parts.clock.now() - chunks[-1].at)
+            self.taking = None
             return len(chunks)
 
-    async def probe(self) -> None:
-        """Ask the health probes that are due and take in their answers."""
+    async def probe(self, stop: asyncio.Event) -> None:
+        """Ask the health probes as they fall due, until ``stop``."""
+        await probing.run(self._parts, self, stop)
+
+    async def due(self) -> list[ProbeRead]:
+        """The health probes to be asked now."""
         catalogue = self._parts.knowledge.catalogue
         async with self._turn:
             memory = await self._remembered()
-            reads = probes.needs(memory.probes, catalogue, self._parts.clock.now())
-        if not reads:
-            return
-        answers = await self._parts.ask(reads)
+            now = self._parts.clock.now()
+            if memory.probes.catalogue is not catalogue:
+                self._memory = None
+                await self._found(memory, probes.bind(memory.probes, catalogue, now), now)
+            return probes.needs(memory.probes, now)
+
+    async def hear(self, answers: Sequence[tuple[ProbeRead, Answer]]) -> None:
+        """Take in what health probes have answered."""
         async with self._turn:
             memory = await self._remembered()
-            now = self._parts.clock.now()
             self._memory = None
-            found = probes.step(memory.probes, catalogue, answers, now)
-            if found:
-                await self._commit(memory, Derived(now=now, findings=found), memory.seq)
-            self._memory = memory
+            await self._found(memory, probes.step(memory.probes, answers), self._parts.clock.now())
+
+    async def _found(self, memory: Memory, findings: list[Finding], now: Ms) -> None:
+        """Keep what was found without the log; mostly it is nothing."""
+        if findings:
+            await self._commit(memory, Derived(now=now, findings=findings), memory.seq)
+        self._memory = memory
 
     async def save_detectors(self) -> int:
         """Keep the detectors' state with its place in the log; return that place."""
         async with self._turn:
             memory = await self._remembered()
             if memory.saved_at != memory.seq:
-                state = thresholds.save(memory.thresholds)
-                saved = Saved(id=DETECTORS, seq=memory.seq, state=state)
+                saved = memory.detectors(memory.seq)
                 await self._parts.store.write(lambda tx: tx.set(saved))
                 memory.saved_at = memory.seq
             return memory.seq
 
     async def _remembered(self) -> Memory:
         if self._memory is None:
-            self._memory = await self._load()
+            self._memory = await load(self._parts, self._tail, self._telemetry)
         return self._memory
-
-    async def _load(self) -> Memory:
-        """Rebuild the memory: open findings and episodes, detectors, then the log since."""
-
-        recently = self._parts.clock.now() - correlate.REMEMBERED
-
-        def read(tx: ReadTx) -> tuple[Saved | None, Saved | None, list[Finding], list[Episode]]:
-            firing = Where("state", "eq", FindingState.FIRING)
-            live = tx.find(Episode, Where("ended_at", "null"), limit=MOST_ROWS)
-            ended = tx.find(Episode, Where("ended_at", "ge", recently), limit=MOST_ROWS)
-            return (
-                tx.get(Saved, POSITION),
-                tx.get(Saved, DETECTORS),
-                tx.find(Finding, firing, limit=MOST_ROWS),
-                live + ended,
-            )
-
-        position, detectors, findings, episodes = await self._parts.store.read(read)
-        memory = Memory(
-            seq=position.seq if position else 0,
-            saved_at=detectors.seq if detectors else 0,
-            alerts=alerts.AlertState.load(findings),
-            events=events.EventState.load(findings),
-            probes=probes.ProbeState.load(findings),
-            thresholds=thresholds.load(detectors.state if detectors else {}),
-            groups=correlate.SenseState.load(episodes, findings),
-            series={one.sid: one for one in self._tail.series()},
-        )
-        self._replay(memory)
-        return memory
-
-    def _replay(self, memory: Memory) -> None:
-        """Feed detectors and telemetry what they had not kept; its findings are known."""
-        telemetry_at = self._telemetry.committed()
-        after = min(memory.saved_at, telemetry_at, memory.seq)
-        while after < memory.seq:
-            chunks = self._tail.read(after, MOST_CHUNKS)
-            chunks = [chunk for chunk in chunks if chunk.seq <= memory.seq]
-            if not chunks:
-                break
-            for chunk in chunks:
-                self._learn_series(memory, chunk)
-                if chunk.seq > telemetry_at:
-                    self._telemetry.add(chunk.seq, chunk.series, chunk.points)
-                if chunk.seq > memory.saved_at:
-                    self._threshold(memory, chunk)
-            after = chunks[-1].seq
-
-    def _learn_series(self, memory: Memory, chunk: Chunk) -> None:
-        for series in chunk.series:
-            memory.series[series.sid] = series
-
-    def _threshold(self, memory: Memory, chunk: Chunk) -> list[Finding]:
-        rules = self._parts.knowledge.rules
-        return thresholds.step(memory.thresholds, rules, memory.series, chunk.points, chunk.at)
 
     def _detect(self, memory: Memory, chunks: Sequence[Chunk]) -> Derived:
         """Every detector over every chunk, in order."""
         derived = Derived(now=chunks[-1].at)
+        rules = self._parts.knowledge.rules
+        if not thresholds.in_force(memory.thresholds, rules):
+            derived.findings += thresholds.bind(memory.thresholds, rules, chunks[0].at)
+            derived.new_rules = True
         for chunk in chunks:
-            self._learn_series(memory, chunk)
+            memory.learn(chunk)
             self._telemetry.add(chunk.seq, chunk.series, chunk.points)
             told = [item for item in chunk.items if isinstance(item, Alert)]
             happened = [item for item in chunk.items if isinstance(item, Event)]
@@ -189,7 +134,9 @@ class Sense:
             derived.events += happened
             derived.findings += alerts.step(memory.alerts, told, chunk.at)
             derived.findings += events.step(memory.events, happened, chunk.at)
-            derived.findings += self._threshold(memory, chunk)
+            derived.findings += thresholds.step(
+                memory.thresholds, memory.series, chunk.points, chunk.at
+            )
         derived.refreshed = alerts.refreshed(memory.alerts) + events.refreshed(memory.events)
         return derived
 
@@ -201,6 +148,8 @@ class Sense:
         await self._parts.store.write(lambda tx: self._keep(tx, memory, derived, correlated, seq))
         self._parts.failpoint("committed")
         memory.seq = seq
+        if derived.new_rules:
+            memory.saved_at = seq
         self._memory = memory
 
     def _keep(
@@ -216,38 +165,31 @@ class Sense:
         # What began and was told again in one commit is in both: the newer state stands last.
         tx.set(*correlated.findings, *derived.refreshed, *episodes.values())
         tx.add(*derived.rejected)
-        for event in derived.events:
-            subject = event.identity.service or "events"
-            tx.append(
-                journal.entry(event.received_at, subject, "event.received", "front", event=event)
-            )
-        for finding, reason in correlated.suppressed:
-            tx.append(
-                journal.entry(
-                    now,
-                    finding.identity.service or "findings",
-                    "finding.suppressed",
-                    ACTOR,
-                    finding=finding.id,
-                    rule=finding.rule,
-                    reason=reason,
-                )
-            )
+        _list(tx, derived, correlated)
+        known = _incidents(tx, episodes.values())
+        opened = []
         for episode in episodes.values():
             fresh = correlated.members.get(episode.id, [])
-            self._tell_incident(tx, memory, episode, fresh, now)
-        tx.set(Saved(id=POSITION, seq=seq))
+            incident = known.get(episode.id)
+            if incident is None:
+                opened += self._promoted(tx, episode, fresh, now)
+            elif incident.status not in (Status.RESOLVED, Status.CLOSED):
+                self._extend(tx, memory, incident, episode, fresh, now)
+        self._open(tx, opened, episodes, now)
+        tx.set(memory.position(seq))
+        if derived.new_rules:  # a replay works by the rules that were in force
+            tx.set(memory.detectors(seq))
 
-    def _tell_incident(
-        self, tx: WriteTx, memory: Memory, episode: Episode, fresh: list[Finding], now: Ms
+    def _extend(
+        self,
+        tx: WriteTx,
+        memory: Memory,
+        incident: Incident,
+        episode: Episode,
+        fresh: list[Finding],
+        now: Ms,
     ) -> None:
-        """Open, extend or resolve the incident of an episode that changed."""
-        incident = tx.get(Incident, Incident.id_of(episode.id))
-        if incident is None:
-            self._promote(tx, episode, fresh, now)
-            return
-        if incident.status in (Status.RESOLVED, Status.CLOSED):
-            return
+        """Extend or resolve the incident of an episode that changed."""
         attached = lifecycle.attach(incident, episode, now)
         if attached != incident:
             tx.save(attached)
@@ -258,7 +200,7 @@ class Sense:
             self._parts.tell(tx, edges.resolved(resolved, now))
         elif attached.status is Status.MITIGATED and _new_symptom(fresh):
             relapsed = change(tx, attached, Change.RELAPSED, now)
-            self._parts.respond_to(tx, relapsed.id, relapsed.version)
+            self._parts.respond_to(tx, [relapsed])
         elif attached.status is Status.OPEN and _new_symptom(fresh):
             self._respond_again(tx, memory, attached, now)
 
@@ -267,30 +209,42 @@ class Sense:
         last = memory.responses.get(incident.id, 0)
         if last <= now:
             due = memory.responses[incident.id] = max(now, last + AGAIN)
-            self._parts.respond_to(tx, incident.id, incident.version, due)
+            self._parts.respond_to(tx, [incident], due)
 
-    def _promote(self, tx: WriteTx, episode: Episode, fresh: list[Finding], now: Ms) -> None:
+    def _promoted(
+        self, tx: WriteTx, episode: Episode, fresh: list[Finding], now: Ms
+    ) -> list[Incident]:
+        """The incident that an episode without one becomes, journaled; or none."""
         promotion = gate.promote(episode, None, now)
         if promotion.verdict is not PromotionVerdict.OPEN:
-            return
+            return []
         worst = min(fresh, key=lambda finding: finding.severity, default=None)
         title = worst.summary if worst is not None else "evidence of trouble"
         previous = Incident.id_of(episode.previous) if episode.previous else None
         incident = lifecycle.opened(episode, promotion, title, previous, now)
-        tx.save(incident)
         tx.append(
             journal.entry(
                 now, incident.id, "incident.opened", ACTOR, promotion=promotion, incident=incident
             )
         )
         self._attached(tx, incident, fresh, now)
-        self._parts.tell(tx, edges.opened(incident, now))
-        if episode.ended_at is None:
-            self._parts.respond_to(tx, incident.id, incident.version)
-        else:  # a backlog that held its beginning and its end
-            self._parts.tell(
-                tx, edges.resolved(change(tx, incident, Change.EPISODE_ENDED, now), now)
-            )
+        return [incident]
+
+    def _open(
+        self, tx: WriteTx, opened: list[Incident], episodes: dict[str, Episode], now: Ms
+    ) -> None:
+        """All the new ones at one go: a storm opens them by the thousand."""
+        tx.save(*opened)
+        for first in range(0, len(opened), MOST_ASKED):
+            some = opened[first : first + MOST_ASKED]
+            self._parts.tell(tx, *(edges.opened(incident, now) for incident in some))
+        # a backlog may hold the beginning and the end of one
+        over = [one for one in opened if episodes[one.episode].ended_at is not None]
+        for incident in over:
+            resolved = change(tx, incident, Change.EPISODE_ENDED, now)
+            self._parts.tell(tx, edges.resolved(resolved, now))
+        going_on = [one for one in opened if episodes[one.episode].ended_at is None]
+        self._parts.respond_to(tx, going_on)
 
     def _attached(self, tx: WriteTx, incident: Incident, fresh: list[Finding], now: Ms) -> None:
         """One timeline line for the findings of one commit, however many there are."""
@@ -309,6 +263,36 @@ class Sense:
                 first=first,
             )
         )
+
+
+def _list(tx: WriteTx, derived: Derived, correlated: correlate.Correlated) -> None:
+    """Journal the events, and what was told and changed nothing."""
+    for event in derived.events:
+        subject = event.identity.service or "events"
+        tx.append(journal.entry(event.received_at, subject, EVENT_RECEIVED, "front", event=event))
+    for finding, reason in correlated.suppressed:
+        tx.append(
+            journal.entry(
+                derived.now,
+                finding.identity.service or "findings",
+                journal.SUPPRESSED,
+                ACTOR,
+                finding=finding.id,
+                rule=finding.rule,
+                reason=reason,
+            )
+        )
+
+
+def _incidents(tx: WriteTx, episodes: Iterable[Episode]) -> dict[str, Incident]:
+    """Those that the episodes have, by episode; one that was never kept has none."""
+    kept = [episode.id for episode in episodes if episode.version > 1]
+    found: dict[str, Incident] = {}
+    for first in range(0, len(kept), MOST_ASKED):
+        some = kept[first : first + MOST_ASKED]
+        for incident in tx.find(Incident, Where("episode", "in", some)):
+            found[incident.episode] = incident
+    return found
 
 
 def _new_symptom(fresh: list[Finding]) -> bool:

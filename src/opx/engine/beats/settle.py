@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from opx.core.act import steps
 from opx.core.act.run import Run, RunStatus
+from opx.core.base.time import Ms
 from opx.core.correlate.episode import Episode
 from opx.core.decide.case import Breaker, TrackRecord
 from opx.core.detect import events
@@ -23,7 +24,7 @@ from opx.core.verify.verdict import Verdict, VerdictKind
 from opx.engine import journal
 from opx.engine.beats import case as cases
 from opx.engine.beats.parts import ACTOR, Parts
-from opx.engine.beats.respond import change, end, findings_of
+from opx.engine.beats.respond import change, end, findings_of, hold
 from opx.engine.ports import WriteTx
 
 _ENDS = {
@@ -46,20 +47,24 @@ class Settle:
         runbook = parts.knowledge.runbook(run.proposal.runbook)
         service = parts.knowledge.service(run.proposal.environment, run.proposal.service)
         if runbook is None or runbook.hash != run.proposal.runbook_hash:
-            verdict = Verdict(
-                kind=VerdictKind.INCONCLUSIVE, at=parts.clock.now(), yes=0, no=0, unknown=1
-            )
-            await parts.store.write(lambda tx: self.settled(tx, run, verdict))
+            why, now = "its runbook was changed since it was decided", parts.clock.now()
+            await parts.store.write(lambda tx: self.given_up(tx, run, why, now))
             return
         reads = check.needs(run, runbook, service, parts.clock.now())
         answers = await parts.ask(reads)
         answer = next(iter(answers.values()), None)
-        asked, judged = check.step(run, runbook, answer, parts.clock.now())
+        now = parts.clock.now()
+        asked, judged = check.step(run, runbook, answer, now)
 
         def commit(tx: WriteTx) -> None:
             tx.save(asked)
+            tx.append(
+                journal.entry(now, run.incident, "run.probed", ACTOR, run=run.id, answer=answer)
+            )
             if judged is not None:
                 self.settled(tx, asked, judged)
+            elif asked.due_at is not None:
+                hold(tx, run, asked.due_at, parts.clock.now())
 
         await parts.store.write(commit)
         parts.failpoint("verified")
@@ -74,23 +79,30 @@ class Settle:
         ended = end(tx, run, _ENDS[verdict.kind], why or verdict.kind, verdict.at)
         opened = self._learn(tx, ended, verdict)
         incident = tx.get(Incident, run.incident)
-        if incident is None or incident.status is not Status.MITIGATING:
+        if incident is None:
+            return
+        if opened:
+            self._parts.tell(tx, edges.breaker(incident, ended, verdict.at))
+        if incident.status is not Status.MITIGATING:
             return
         recovered = verdict.kind is VerdictKind.RECOVERED
         if recovered and self._more_is_wrong(tx, run, incident):
             incident = change(tx, incident, Change.REPAIR_ENDED, verdict.at)
-            self._parts.respond_to(tx, incident.id, incident.version)
+            self._parts.respond_to(tx, [incident])
             return
         what = Change.RECOVERED if recovered else Change.REPAIR_ENDED
         incident = change(tx, incident, what, verdict.at)
         if recovered:
             self._parts.tell(tx, edges.recovered(incident, ended, verdict))
-        elif opened:
-            self._parts.tell(tx, edges.breaker(incident, ended, verdict.at))
-        elif verdict.kind is VerdictKind.NO_EFFECT:
-            self._parts.respond_to(tx, incident.id, incident.version)
-        else:
+        elif verdict.kind is VerdictKind.NO_EFFECT and not opened:
+            self._parts.respond_to(tx, [incident])
+        elif not opened:
             self._parts.tell(tx, edges.stopped(incident, ended, verdict.at))
+
+    def given_up(self, tx: WriteTx, run: Run, why: str, now: Ms) -> None:
+        """A run that has begun something and may not go on: what that came to is not known."""
+        verdict = Verdict(kind=VerdictKind.INCONCLUSIVE, at=now, yes=0, no=0, unknown=0)
+        self.settled(tx, run, verdict, why)
 
     def _more_is_wrong(self, tx: WriteTx, run: Run, incident: Incident) -> bool:
         """Whether a symptom that began after the run was proposed is still there. An event
@@ -106,12 +118,15 @@ class Settle:
 
     def _learn(self, tx: WriteTx, run: Run, verdict: Verdict) -> bool:
         """Count the verdict; return whether it opened the breaker."""
-        where = cases.place(run.proposal)
+        where = run.proposal.place
         record = tx.get(TrackRecord, where)
         orders = cases.orders_of(tx, run)
         breaker = tx.get(Breaker, where) or Breaker(id=where, version=0)
         counted = records.after(
-            record or TrackRecord(id=where, version=0), verdict, steps.acted_at(orders)
+            record or TrackRecord(id=where, version=0),
+            verdict,
+            run.proposal.runbook_hash,
+            steps.acted_at(orders),
         )
         tx.save(counted)
         judged = records.breaker_after(counted, breaker, self._parts.knowledge.policy, verdict.at)
