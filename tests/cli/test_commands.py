@@ -22,7 +22,7 @@ from opx.core.decide.case import Breaker
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
 from opx.core.decide.roles import Role
 from opx.engine import audit, journal
-from opx.engine.ports import Entry
+from opx.engine.ports import Entry, StoredDocument
 
 NOW = 1_767_225_600_000
 Opx = Callable[..., Any]
@@ -38,6 +38,7 @@ READERS = [
     ("token", "list"),
     ("notices",),
     ("quarantine",),
+    ("suppressed",),
     ("audit", "verify"),
 ]
 
@@ -184,6 +185,21 @@ def test_a_login_link_opens_the_page(up: Opx, client: httpx.Client) -> None:
     assert client.get(url).status_code == 401
 
 
+def test_logging_out_ends_every_session_from_here(up: Opx, client: httpx.Client) -> None:
+    """The list shows a session under its token; afterwards the session opens nothing."""
+    client.get(up("login", "--json").json["url"])
+    session = client.cookies["opx_session"]
+    assert client.get("/api/v1/status").status_code == 200
+    listed = up("token", "list", "--json").json["items"]
+    (opened,) = [row for row in listed if row["parent"]]
+    assert f"session of {opened['parent']}" in up("token", "list").out
+
+    assert "has ended" in up("logout").out
+    client.cookies.set("opx_session", session)
+    assert client.get("/api/v1/status").status_code == 401
+    assert up("logout", "--json").json == {"logged_out": True}
+
+
 def test_outcomes_and_breakers(up: Opx, world: Any, made: Any, brain: Opx) -> None:
     """What a person says is recorded; a breaker is closed through brain."""
     world.put(made.incident("incident-1"), Breaker(id="restart|shop|orders", opened_at=NOW))
@@ -247,8 +263,8 @@ def test_applying_a_folder(up: Opx, files: Path) -> None:
     again = up("apply", "-f", str(files), "--json")
 
     assert first.code == 0
-    assert "applied Service/orders" in first.out
-    assert [one["changed"] for one in again.json["applied"]] == [False, False]
+    assert "added Service/shop/orders" in first.out
+    assert [one["change"] for one in again.json["applied"]] == ["unchanged", "unchanged"]
     assert "restart" in up("runbook", "list").out
     grant = ("runbook", "grant", "restart", "--on", "shop/orders", "--autonomy", "auto")
     assert up(*grant, "--probation", "1d").code == 0
@@ -276,7 +292,96 @@ def test_linting_needs_no_server(opx: Opx, files: Path) -> None:
     """0 and how many are well; as JSON the ids and no findings."""
     assert "2 documents are well" in opx("lint", str(files)).out
     assert opx("lint", str(files), "--json").json == {
-        "documents": ["Service/orders", "Runbook/restart"],
+        "documents": ["Service/shop/orders", "Runbook/restart"],
         "findings": [],
     }
     assert opx("lint", str(files / "none.yaml")).code == 1
+
+
+def test_linting_tells_every_mistake(opx: Opx, files: Path) -> None:
+    """1, and for each bad document its file, its line and what to write instead."""
+    (files / "a-service.yaml").write_text(
+        (files / "a-service.yaml").read_text().replace("127.0.0.1", "u:hunter2@127.0.0.1")
+    )
+    (files / "c.yaml").write_text("apiVersion: opx/v1\nkind: Servce\n")
+
+    result = opx("lint", str(files), "--json")
+    (files / "c.yaml").unlink()
+    shown = opx("lint", str(files))
+
+    assert result.code == shown.code == 1
+    [syntax] = result.json["findings"]
+    assert (Path(syntax["file"]).name, syntax["line"]) == ("c.yaml", 1)
+    assert "a-service.yaml:6: a login stands in this address" in shown.out
+    assert "hunter2" not in shown.out
+    assert "1 documents are well, 1 are not" in shown.out
+
+
+def test_a_plan_before_applying(up: Opx, files: Path) -> None:
+    """Each document with what becomes of it, and each field that differs, old and new."""
+    up("apply", "-f", str(files))
+    service = files / "a-service.yaml"
+    service.write_text(service.read_text().replace("9001", "9002"))
+    (files / "c.yaml").write_text(
+        "apiVersion: opx/v1\nkind: Policy\nmetadata: {name: default}\nspec: {ceiling: sev1}\n"
+    )
+    result = up("plan", "-f", str(files))
+
+    assert result.code == 0
+    assert result.out.splitlines() == [
+        "changed Service/shop/orders",
+        '  spec.target: "http://127.0.0.1:9001#orders" -> "http://127.0.0.1:9002#orders"',
+        "unchanged Runbook/restart",
+        "added Policy/default",
+        "  loosens lets opx do more than now: ceiling",
+    ]
+    service.write_text("kind: [")
+    assert up("plan", "-f", str(service)).code == 1
+
+
+def test_deleting_a_document(up: Opx, files: Path) -> None:
+    """It is listed, deleted by its id, and not there a second time."""
+    up("apply", "-f", str(files))
+
+    assert "Service/shop/orders" in up("documents").out
+    assert up("delete", "Service/shop/orders").code == 0
+    assert "Service/shop/orders" not in up("documents").out
+    assert up("delete", "Service/shop/orders").code == 1
+    assert up("delete", "orders").code == 2
+
+
+def test_deleting_what_is_needed_is_three(up: Opx, files: Path) -> None:
+    """A gate refuses it, and says who depends on it."""
+    service = (files / "a-service.yaml").read_text()
+    payments = service.replace("orders", "payments") + "  dependsOn: [orders]\n"
+    (files / "d.yaml").write_text(payments)
+    up("apply", "-f", str(files))
+
+    result = up("delete", "Service/shop/orders")
+
+    assert result.code == 3
+    assert "Service/shop/payments depends on" in result.err
+
+
+def test_what_cannot_be_read_is_in_the_status(up: Opx, files: Path, world: Any) -> None:
+    """Which document is skipped, why, and what opx does not do therefore."""
+    up("apply", "-f", str(files))
+    rows = world.call(world.store.read(lambda tx: tx.find(StoredDocument)))
+    [service] = [row for row in rows if row.kind == "Service"]
+    bad = replace(service, text=service.text.replace("target:", "taget:"), hash="other")
+    world.call(world.store.write(lambda tx: tx.set(bad)))
+
+    for command in ("status", "documents"):
+        out = up(command).out
+        assert "Service/shop/orders is skipped" in out
+        assert "did you mean 'target'?" in out
+        assert "it is not watched" in out
+
+
+def test_a_schema_needs_no_server(opx: Opx, up: Opx, client: httpx.Client, world: Any) -> None:
+    """The schema of a kind is printed as the API has it; another word is a usage error."""
+    served = client.get("/api/v1/schemas", headers=world.auth(Role.VIEWER)).json()["items"]
+
+    assert set(served) == {"Service", "DetectionRule", "Policy", "Runbook"}
+    assert opx("schema", "Service").json == served["Service"]
+    assert opx("schema", "Servce").code == 2

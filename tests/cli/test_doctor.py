@@ -4,21 +4,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from opx import app, settings
+from opx.adapters.anchors import AnchorFile
+from opx.adapters.keys import KeyPair
+from opx.adapters.link import BrainServer
 from opx.adapters.locks import FileLock
-from opx.adapters.stores import tables
+from opx.adapters.stores import sqlite
+from opx.adapters.stores.sql import SqlStore
+from opx.adapters.system import SystemClock
 from opx.cli.commands import doctor
+from opx.core.ingest import checks
+from opx.core.ingest.checks import Reason, Refusal
+from opx.core.ingest.signals import Severity
+from opx.core.notify.notice import Delivery, DeliveryStatus, Edge, Notice
+from opx.engine.beats.health import BrainState, LoopState
+from opx.engine.beats.sealing import Sealer
+from opx.errors import Unavailable
 
 Opx = Callable[..., Any]
 
@@ -117,19 +132,247 @@ def test_a_running_opx_is_well(up: Opx, data: Path) -> None:
 
 
 def test_a_database_that_is_none(opx: Opx, data: Path) -> None:
-    """A damaged file, one of another version and a good one are told apart."""
+    """A file that is none, and one of tables that are not opx's, are not taken for empty."""
     path = data / "opx.db"
     path.write_bytes(b"this is no database, and never was one" * 100)
     assert "restore" in findings(opx)["database"]
     path.unlink()
     with closing(sqlite3.connect(path)) as database:
-        database.execute("CREATE TABLE alembic_version (version_num TEXT)")
-        database.execute("INSERT INTO alembic_version VALUES ('elsewhere')")
+        database.execute("CREATE TABLE theirs (id TEXT)")
+    assert "does not say of which version" in findings(opx)["database"]
+
+
+@pytest.fixture
+def prepared(opx: Opx, data: Path) -> Path:
+    """A data folder as ``opx up`` makes it ready; nothing runs."""
+    app.prepare(settings.load({}))
+    assert findings(opx) == {}
+    return data
+
+
+def test_a_schema_of_another_version(opx: Opx, prepared: Path) -> None:
+    """Older than what is installed, so processes that run are too: start it again."""
+    with closing(sqlite3.connect(prepared / "opx.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'elsewhere'")
         database.commit()
-        assert "its schema is elsewhere" in findings(opx)["database"]
-        database.execute("UPDATE alembic_version SET version_num = ?", (tables.HEAD,))
+
+    assert "its schema is elsewhere" in findings(opx)["database"]
+
+
+def test_a_database_that_is_locked_is_not_an_empty_one(
+    opx: Opx, prepared: Path, monkeypatch: Any
+) -> None:
+    """While somebody holds it whole it is neither migrated nor called damaged."""
+    url = f"sqlite:///{prepared / 'opx.db'}"
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: real(*a, **{**k, "timeout": 0.1}))
+    with closing(real(prepared / "opx.db")) as database:
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(Unavailable):
+            sqlite.schema_state(url)
+        assert "end the program" in findings(opx)["database"]
+
+
+def test_a_damaged_database(opx: Opx, prepared: Path) -> None:
+    """A page in the middle that was overwritten is found, and the mend is a backup."""
+    path = prepared / "opx.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'tokens'"
+        ).fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+
+    assert "backup" in findings(opx)["database"]
+
+
+@pytest.mark.parametrize("name", ["sign.key", "verify.key"])
+def test_a_key_that_is_gone_or_no_key(opx: Opx, prepared: Path, name: str) -> None:
+    """Either key, missing or damaged, is named."""
+    path = prepared / "keys" / name
+    path.write_text("no key")
+    assert f"{name} is not a key" in findings(opx)["keys"]
+    path.unlink()
+    assert f"there is no key at {path}" in findings(opx)["keys"]
+
+
+def test_keys_that_do_not_fit(opx: Opx, prepared: Path, tmp_path: Path) -> None:
+    """Two good keys of two pairs."""
+    KeyPair.create(tmp_path / "other")
+    (tmp_path / "other" / "verify.key").replace(prepared / "keys" / "verify.key")
+
+    assert "do not belong together" in findings(opx)["keys"]
+
+
+def test_a_stored_document_that_cannot_be_read(opx: Opx, prepared: Path) -> None:
+    """A document written by another version is named with what it means."""
+    with closing(sqlite3.connect(prepared / "opx.db")) as database:
+        database.execute(
+            "UPDATE documents SET body = json_set(body, '$.text', 'kind: Nothing')"
+            " WHERE id = (SELECT min(id) FROM documents)"
+        )
         database.commit()
+
+    assert "cannot be read any more" in findings(opx)["documents"]
+
+
+def seal(data: Path) -> None:
+    """What brain does every second."""
+
+    async def once() -> None:
+        store = SqlStore(f"sqlite:///{data / 'opx.db'}")
+        try:
+            await Sealer(store, SystemClock(), AnchorFile(data / "journal.heads")).seal()
+        finally:
+            await store.close()
+
+    asyncio.run(once())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE journal SET body = json_set(body, '$.actor', 'nobody')",
+        "DELETE FROM journal",
+        "DELETE FROM seals",
+        "UPDATE seals SET body = json_set(body, '$.hash', 'x')",
+    ],
+)
+def test_a_journal_that_was_rewritten(opx: Opx, prepared: Path, statement: str) -> None:
+    """An entry or a seal that is not what was written, or is gone, shows at the chain's head."""
+    seal(prepared)
+    assert findings(opx) == {}
+    with closing(sqlite3.connect(prepared / "opx.db")) as database:
+        database.execute(statement)
+        database.commit()
+
+    found = findings(opx)
+    if statement == "DELETE FROM seals":  # brain makes it again, and the anchor vouches
+        assert found == {}
+    else:
+        assert "the journal is not what was written" in found["journal"]
+
+
+def test_an_anchor_that_is_gone(opx: Opx, prepared: Path) -> None:
+    """Nothing outside the database vouches for it any more."""
+    seal(prepared)
+    (prepared / "journal.heads").unlink()
+
+    assert "vouches" in findings(opx)["journal"]
+
+
+def put(data: Path, *rows: object) -> None:
+    async def once() -> None:
+        store = SqlStore(f"sqlite:///{data / 'opx.db'}")
+        try:
+            await store.write(lambda tx: tx.add(*rows))
+        finally:
+            await store.close()
+
+    asyncio.run(once())
+
+
+def test_notices_that_reached_nobody(opx: Opx, prepared: Path) -> None:
+    """A delivery that gave up within the day is told with its error; an older one is not."""
+    now = int(time.time() * 1000)
+    for id, at in (("old", now - 2 * 86_400_000), ("new", now)):
+        notice = Notice(
+            id=id, incident="i", edge=Edge.OPENED, severity=Severity.SEV1, title="", text="", at=at
+        )
+        put(
+            prepared,
+            notice,
+            Delivery(
+                id=id,
+                notice=id,
+                receiver="webhook",
+                status=DeliveryStatus.GAVE_UP,
+                tries=20,
+                due_at=None,
+                error="410 Gone",
+            ),
+        )
+
+    assert findings(opx)["notices"].startswith("1 notices of the last day reached nobody: 410 Gone")
+
+
+def test_a_quarantine_that_grows(opx: Opx, prepared: Path) -> None:
+    """Nine refused items in an hour are somebody's mistake, ten are told."""
+    now = int(time.time() * 1000)
+    for number in range(10):
         assert findings(opx) == {}
+        put(
+            prepared,
+            checks.rejected(
+                Refusal(index=0, reason=Reason.AND_MORE, detail="", item=b"x"),
+                id=str(number),
+                at=now,
+                wire="metrics",
+                source="somebody",
+            ),
+        )
+
+    assert findings(opx)["quarantine"].startswith("10 items")
+
+
+@pytest.fixture
+def brain_lock(prepared: Path) -> Iterator[FileLock]:
+    lock = FileLock(prepared / "brain.lock")
+    lock.acquire({"pid": os.getpid()})
+    yield lock
+    lock.release()
+
+
+def test_a_brain_without_its_socket(opx: Opx, prepared: Path, brain_lock: FileLock) -> None:
+    """It runs, and nobody can ask it: the mend is to have it started again."""
+    assert f"kill {os.getpid()}" in findings(opx)["brain"]
+
+
+def test_a_brain_that_does_not_answer(opx: Opx, prepared: Path, brain_lock: FileLock) -> None:
+    """A socket that takes the question and says nothing, as a stopped process's does."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(prepared / "brain.sock"))
+        silent.listen()
+
+        assert "runs and does not answer" in findings(opx)["brain"]
+
+
+def test_a_brain_that_is_late_and_fails(opx: Opx, prepared: Path, brain_lock: FileLock) -> None:
+    """What it says of itself is told: half a minute of waiting telemetry, a loop that fails
+    now with its last error, and no loop that is well again."""
+    said = BrainState(
+        lag=31_000,
+        loops={
+            "sense": LoopState(failures=7, since=1_767_225_600_000, error="disk is full"),
+            "seal": LoopState(failures=1),
+        },
+    )
+    stop, ready = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        server = BrainServer(prepared / "brain.sock", cast("Any", None), lambda: said)
+        await server.open()
+        ready.set()
+        await asyncio.to_thread(stop.wait)
+        await server.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(20)
+        found = findings(opx)
+    finally:
+        stop.set()
+        thread.join()
+
+    assert found.keys() == {"lag", "loop"}
+    assert "came 31 s ago" in found["lag"]
+    assert found["loop"].startswith("sense fails since")
+    assert "(7 times): disk is full" in found["loop"]
 
 
 def test_a_clock_that_went_back(opx: Opx, data: Path) -> None:

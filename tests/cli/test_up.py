@@ -7,7 +7,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,16 +23,23 @@ from opx.cli.up import Child, Watcher
 from opx.settings import Settings
 
 CHILD = """\
-import http.server, json, pathlib, signal, sys, time
+import http.server, json, os, pathlib, signal, sys, threading, time
 from opx.cli import up
 data, arguments = pathlib.Path(sys.argv[1]), sys.argv[2:]
 if "--prepare" in arguments:
     if (data / "broken").exists():
         sys.exit("it is broken")
+    if (data / "slow").exists():
+        (data / ".pid").write_text(str(os.getpid()))
+        (data / ".pid").replace(data / "preparing")
+        time.sleep(60)
     print("one-time-code")
     sys.exit(0)
 up._die_with(int(arguments[arguments.index("--watcher") + 1]))
 role = arguments[arguments.index("--role") + 1]
+beat = int(arguments[arguments.index("--beat") + 1])
+threading.Thread(target=lambda: [(os.write(beat, b"."), time.sleep(0.1)) for _ in iter(int, 1)],
+    daemon=True).start()
 if role == "brain" and (data / "stubborn").exists():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if role == "front":
@@ -51,6 +60,7 @@ import pathlib, sys
 from opx.cli import up
 from opx.settings import Settings
 up.STOP_WITHIN_S = 1.0
+up.LISTEN_EVERY_S, up.SILENT_S, up.HELD_UP_S, up.START_WITHIN_S = 0.1, 2.0, 1.0, 9.0
 class Small(up.Watcher):
     def _command(self, *more):
         return [sys.executable, sys.argv[2], str(self.settings.data), *more]
@@ -155,6 +165,136 @@ def test_one_that_dies_is_started_again(running: Running) -> None:
     assert "hands ended with -9" in running.log.read_text()
 
 
+def test_one_that_hangs_is_killed_and_started_again(running: Running) -> None:
+    """A child that is stopped makes no heartbeat: the watcher says so, kills it and starts
+    another, and the restart is counted."""
+    before = running.ready()
+    os.kill(before["brain"], signal.SIGSTOP)
+
+    wait_for(lambda: running.pids().get("brain", before["brain"]) != before["brain"])
+
+    assert not alive(before["brain"])
+    assert f"brain (pid {before['brain']}) hangs" in running.log.read_text()
+    restarts = json.loads((running.data / "restarts.json").read_text())
+    assert restarts == {"front": 0, "brain": 1, "hands": 0}
+
+
+def test_a_watcher_that_was_stopped_kills_nobody(running: Running) -> None:
+    """However long it and everybody else stood still, all go on as they were."""
+    before = running.ready()
+    everybody = list(before.values())
+    for pid in everybody:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(3.0)
+    os.kill(before["watcher"], signal.SIGCONT)
+    for pid in everybody:
+        os.kill(pid, signal.SIGCONT)
+    listened = (running.data / "pids.json").stat().st_mtime_ns
+    (running.data / "pids.json").unlink()  # written again by a watcher that goes on
+
+    wait_for(lambda: (running.data / "pids.json").exists())
+
+    assert (running.data / "pids.json").stat().st_mtime_ns > listened
+    assert running.pids() == before
+    assert "hangs" not in running.log.read_text()
+
+
+def test_what_waits_in_the_pipe_is_heard_before_anybody_is_judged(tmp_path: Path) -> None:
+    """A beat that came in time counts, however late it is listened to; silence after it does
+    not, and a start has a grace of its own."""
+    watcher = Watcher(settings=Settings(data=tmp_path))
+    with subprocess.Popen(["sleep", "60"]) as process:
+        child = watcher.children[1]
+        child.process = process
+        child.heart, beat = os.pipe()
+        os.set_blocking(child.heart, False)
+        child.silent_at = 120.0
+        for now in (1.0, 2.0, 119.0, 120.0):
+            watcher._listen(now)
+        assert process.poll() is None
+        os.write(beat, b".")
+        watcher._listen(121.0)  # late for the last, but it beats
+        watcher._listen(122.0)
+        assert (process.poll(), child.silent_at) == (None, 141.0)
+        for now in range(123, 143):
+            watcher._listen(float(now))
+        assert process.wait(20) == -signal.SIGKILL
+        child.ended()
+        os.close(beat)
+
+
+def test_ctrl_c_while_the_folder_is_made_ready(tmp_path: Path) -> None:
+    """It ends at once, says nothing of a failure and leaves nothing running."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "slow").touch()
+    running = Running(tmp_path)
+    wait_for(lambda: (tmp_path / "data" / "preparing").exists())
+    preparing = int((tmp_path / "data" / "preparing").read_text())
+
+    running.process.send_signal(signal.SIGINT)
+
+    assert running.process.wait(20) == 0
+    assert not alive(preparing)
+    assert running.log.read_text() == ""
+
+
+def test_two_that_race_for_a_folder(tmp_path: Path) -> None:
+    """One of them gets it; the other says so in one line and ends with 1."""
+    running = Running(tmp_path)
+    second = running.start()
+
+    wait_for(lambda: running.process.poll() is not None or second.poll() is not None)
+
+    loser, winner = (second, running.process) if second.poll() else (running.process, second)
+    assert loser.poll() == 1
+    assert "running here already" in running.log.read_text()
+    winner.terminate()
+    assert winner.wait(20) == 0
+
+
+def up_for_real(data: Path, *flags: str, **limits: int) -> subprocess.CompletedProcess[str]:
+    """``opx up`` to its end; ``file``: how large a file may become."""
+
+    def limit() -> None:
+        if "file" in limits:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file"], limits["file"]))
+
+    command = [sys.executable, "-m", "opx", "up", "--data", str(data), *flags]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, preexec_fn=limit, check=False
+    )
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    """Nothing is started, nothing is tried for ever: the reason, the mend, and 1."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        done = up_for_real(tmp_path / "data", "--port", str(other.getsockname()[1]))
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "cannot be had: Address already in use" in done.stderr
+    assert "--port N" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """The kernel's own folders let nobody in, not even root."""
+    done = up_for_real(Path("/sys/opx"), "--port", "0")
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "/sys/opx" in done.stderr
+
+
+@pytest.mark.parametrize("room", [0, 40_000])
+def test_a_full_disk_at_start_is_told_without_a_traceback(tmp_path: Path, room: int) -> None:
+    """No room at all, or too little for the database: the reason, and 1."""
+    done = up_for_real(tmp_path / "data", "--port", "0", file=room)
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "opx up:" in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_whole(running: Running, number: signal.Signals) -> None:
     """Told to stop, it ends every child and takes its traces away; the folder can be used again."""
@@ -209,13 +349,16 @@ def test_the_back_off_doubles_to_ten_seconds_and_starts_anew(tmp_path: Path) -> 
     child = Child("brain")
     waits = []
     for _ in range(9):
+        child.heart = os.open(os.devnull, os.O_RDONLY)
         watcher._died(child, 1, now=0.0)
         waits.append(child.due)
 
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
     child.started = 100.0
+    child.heart = os.open(os.devnull, os.O_RDONLY)
     watcher._died(child, 1, now=129.9)
     assert child.due == pytest.approx(139.9)
+    child.heart = os.open(os.devnull, os.O_RDONLY)
     watcher._died(child, 1, now=130.0)
     assert child.due == pytest.approx(130.1)
 

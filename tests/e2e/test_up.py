@@ -138,6 +138,29 @@ def test_the_doctor_sees_a_process_that_is_dead(up: Opx) -> None:
     until(lambda: findings(up) == {}, "all to be well")
 
 
+def test_a_brain_that_hangs_is_found_and_replaced(up: Opx) -> None:
+    """A stopped brain: the doctor names it, health is degraded and telemetry is still taken;
+    within a minute the watcher has replaced it, and the metrics count the restart."""
+    before = up.pids()["brain"]
+    processes.send(up.process_of("brain"), signal.SIGSTOP)
+    assert findings(up).keys() == {"process", "brain"}
+    health = up.http.get("/health")
+    assert (health.status_code, health.json()["status"]) == (200, "degraded")
+    point = {"metric": "up", "value": 1, "labels": {"service": "orders"}}
+    assert up.http.post("/metrics", json=point).is_success
+
+    until(lambda: up.pids().get("brain", before) != before, "another brain", 60)
+    until(up.complete, "all three processes")
+    assert f"brain (pid {before}) hangs" in up.said()
+    shown = up.http.get("/metrics").text
+    assert 'opx_process_restarts_total{role="brain"}' in shown
+    assert 'opx_process_up{role="brain"} 1.0' in shown
+    for family in re.findall(r"^(opx_\w+)", shown, re.MULTILINE):
+        assert f"# HELP {family} " in shown
+        assert f"# TYPE {family} " in shown
+    until(lambda: findings(up) == {}, "all to be well")
+
+
 def test_nothing_outlives_a_watcher_that_is_killed(up: Opx) -> None:
     """SIGKILL leaves the watcher no time to stop anything, and yet nothing runs on. The doctor
     says how to go on, and what was there before is there again."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from opx.core.base.time import SECOND, Ms
+from opx.engine.beats.health import BrainState
 from opx.engine.ports import Bucket, MetricQuery
 from opx.errors import BadInput, OpxError, Unavailable
 
@@ -25,31 +26,29 @@ TIMEOUT: Ms = 30 * SECOND
 
 
 class Request(msgspec.Struct, omit_defaults=True):
-    """``query`` None: only ask whether anybody is there."""
+    """``query`` None: only ask how brain is."""
 
     query: MetricQuery | None = None
 
 
 class Reply(msgspec.Struct, omit_defaults=True):
-    """``lag_ms``: how far behind the log brain is."""
-
-    lag_ms: int = 0
+    state: BrainState = BrainState()
     buckets: list[Bucket] = []
     error: str = ""
 
 
 class BrainServer:
-    """``brain``'s end. ``query`` answers a metric query; ``lag`` tells how far behind it is."""
+    """``brain``'s end. ``query`` answers a metric query; ``state`` says how brain is."""
 
     def __init__(
         self,
         path: Path,
         query: Callable[[MetricQuery], Awaitable[list[Bucket]]],
-        lag: Callable[[], Ms],
+        state: Callable[[], BrainState],
     ) -> None:
         self._path = path
         self._query = query
-        self._lag = lag
+        self._state = state
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -77,25 +76,34 @@ class BrainServer:
             buckets = [] if request.query is None else await self._query(request.query)
         except (msgspec.MsgspecError, OpxError) as error:
             return Reply(error=str(error))
-        return Reply(lag_ms=self._lag(), buckets=buckets)
+        return Reply(state=self._state(), buckets=buckets)
 
 
 class BrainClient:
-    """``front``'s end."""
+    """``front``'s end, and the doctor's."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._asking = asyncio.Lock()
+        self._known: BrainState | None = None
+        self._until = 0.0
 
     async def query(self, query: MetricQuery) -> list[Bucket]:
         """The buckets of a query. ``Unavailable`` when brain does not answer."""
         return (await self._ask(Request(query=query), TIMEOUT)).buckets
 
-    async def lag(self) -> Ms | None:
-        """How far behind the log brain is, or None when it does not answer within a second."""
-        try:
-            return (await self._ask(Request(), SECOND)).lag_ms
-        except Unavailable:
-            return None
+    async def state(self) -> BrainState | None:
+        """How brain is, or None when it does not answer within a second. Asked at most once a
+        second, however many want to know."""
+        async with self._asking:
+            loop = asyncio.get_running_loop()
+            if loop.time() >= self._until:
+                try:
+                    self._known = (await self._ask(Request(), SECOND)).state
+                except Unavailable:
+                    self._known = None
+                self._until = loop.time() + 1.0
+            return self._known
 
     async def _ask(self, request: Request, within: Ms) -> Reply:
         try:

@@ -56,7 +56,7 @@ class FileLock:
 def held(path: Path) -> bool:
     """Whether a process holds this lock now."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:

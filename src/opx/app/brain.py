@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
+from collections import Counter
 
 from opx.adapters.anchors import AnchorFile
+from opx.adapters.clients.logins import Logins
 from opx.adapters.durable.dbos import DbosWorkflows
 from opx.adapters.failpoints import Failpoints
 from opx.adapters.keys import KeySigner
@@ -20,25 +23,29 @@ from opx.adapters.stores.lake import Lake
 from opx.adapters.stores.sql import SqlStore
 from opx.adapters.stores.wal.tail import WalTail
 from opx.adapters.system import SystemClock
-from opx.app import documents
+from opx.app import Heart, documents
+from opx.core.base.time import DAY
+from opx.core.incident.keeping import Keep
 from opx.engine.beats.case import Knowledge
+from opx.engine.beats.health import BrainState, LoopState
 from opx.engine.beats.parts import Parts
+from opx.engine.beats.sealing import Sealer
 from opx.engine.brain import Brain
 from opx.engine.hands import EPOCH
 from opx.engine.ports import Clock, Receiver, Saved, Store
-from opx.engine.sealing import Sealer
 from opx.settings import Settings
 
 new_event_loop = asyncio.new_event_loop
+TURN_WITHIN_S = 60.0
 
 log = logging.getLogger("opx.brain")
 
 
-async def main(settings: Settings, stop: asyncio.Event) -> None:
+async def main(settings: Settings, stop: asyncio.Event, heart: Heart) -> None:
     """Think until ``stop``."""
     # Findings come by the thousand and stay: looking for garbage among them costs a fifth.
     gc.set_threshold(50_000, 20, 20)
-    clock, store = SystemClock(), SqlStore(settings.database_url)
+    clock, store, complaints = SystemClock(), SqlStore(settings.database_url), Complaints()
     receivers: dict[str, Receiver] = {}
     if settings.webhook_url:
         receivers["webhook"] = Webhook("webhook", settings.webhook_url)
@@ -50,9 +57,11 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         receivers=receivers,
         reload=documents.bind,
         seal=Sealer(store, clock, AnchorFile(settings.anchors)).seal,
-        complain=_complain,
+        complain=complaints,
+        keep=_keep(settings),
     )
-    server = BrainServer(settings.socket, lake.query, lambda: brain.sense.lag_ms)
+    heart.well = Progress(brain)
+    server = BrainServer(settings.socket, lake.query, lambda: complaints.state(brain))
     await server.open()
     try:
         await brain.run(stop)
@@ -68,7 +77,7 @@ async def _parts(
     return Parts(
         store=store,
         clock=clock,
-        prober=NetworkProber(clock),
+        prober=NetworkProber(clock, Logins(settings.supervisors)),
         workflows=DbosWorkflows(settings.database_url, clock),
         signer=KeySigner.load(settings.keys),
         knowledge=Knowledge(),
@@ -79,5 +88,45 @@ async def _parts(
     )
 
 
-def _complain(loop: str, error: Exception) -> None:
-    log.warning("%s failed and will be tried again: %s", loop, error, exc_info=error)
+def _keep(settings: Settings) -> Keep:
+    others = settings.keep_days * DAY
+    incidents = settings.keep_incidents_days * DAY
+    return Keep(incidents=incidents, telemetry=others, records=others)
+
+
+class Complaints:
+    """Every failure of a loop: into the output, and counted."""
+
+    def __init__(self) -> None:
+        self._failures: Counter[str] = Counter()
+
+    def __call__(self, loop: str, error: Exception) -> None:
+        self._failures[loop] += 1
+        log.warning("%s failed and will be tried again: %s", loop, error, exc_info=error)
+
+    def state(self, brain: Brain) -> BrainState:
+        loops = {}
+        for name, failures in self._failures.items():
+            now = brain.failing.get(name)
+            loops[name] = LoopState(
+                failures=failures,
+                since=now.since if now else None,
+                error=now.error if now else "",
+            )
+        return BrainState(lag=brain.lag(), loops=loops)
+
+
+class Progress:
+    """Whether the sense loop ends its turns: it hangs when none has ended for ``TURN_WITHIN_S``.
+    Before the first (the log is read again) there is no heartbeat, and the watcher waits."""
+
+    def __init__(self, brain: Brain) -> None:
+        self._brain = brain
+        self._turns = 0
+        self._at = 0.0
+
+    def __call__(self) -> bool:
+        turns, now = self._brain.turns.get("sense", 0), time.monotonic()
+        if turns != self._turns:
+            self._turns, self._at = turns, now
+        return turns > 0 and now - self._at < TURN_WITHIN_S

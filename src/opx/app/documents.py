@@ -3,47 +3,58 @@
 """Reading documents: from YAML text to what the engine knows.
 
 Used by ``front`` to check what somebody applies, by ``brain`` to bind what is in force, and
-by ``opx lint``. It binds each kind with the reader of the stage that owns it, and refuses
-a text as a whole when one document in it is wrong.
+by ``opx lint``. It binds each kind with the reader of the stage that owns it. A text that
+somebody applies is refused as a whole when one document in it is wrong; what is in force
+and cannot be read any more is left out and named, and the rest holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from opx.adapters import actions
 from opx.adapters.wires.documents import parse_yaml
 from opx.core.base.documents import Document
 from opx.core.decide.actions import ActionSpec
-from opx.core.decide.case import Policy
+from opx.core.decide.case import STRICTEST, Policy
 from opx.core.decide.documents import bind_policy, bind_runbook
 from opx.core.decide.runbooks import Runbook
 from opx.core.detect.rules import ThresholdRule, bind_rule
 from opx.core.ingest.services import Catalogue, Service, bind_service
-from opx.engine.beats.case import Knowledge
-from opx.engine.people import Checked
+from opx.engine.beats.case import Knowledge, Problem
+from opx.engine.documents import POLICY, Checked
 from opx.engine.ports import StoredDocument
-from opx.errors import DocumentError
+from opx.errors import BadInput, DocumentError
 
 ONLY_POLICY = "default"
+MARKERS = ("---", "...")
+"""Lines that stand between two documents."""
 SPECS: dict[str, ActionSpec] = {name: action.spec for name, action in actions.registry().items()}
 
 Bound = Service | Runbook | Policy | ThresholdRule
 _READERS: dict[str, Callable[[Document], Bound]] = {
     "Service": bind_service,
     "DetectionRule": bind_rule,
-    "Policy": bind_policy,
+    POLICY: bind_policy,
     "Runbook": lambda document: bind_runbook(document, SPECS),
 }
+KINDS = tuple(sorted(_READERS))
+_MEANS = {
+    "Service": "it is not watched, and opx does not act on it",
+    "DetectionRule": "it finds nothing",
+    POLICY: "until it can be read, opx does nothing without asking",
+    "Runbook": "it is neither proposed nor carried on with",
+}
+"""What it means that a document of this kind is skipped."""
 
 
 def read(document: Document) -> Bound:
     """One document, bound. ``DocumentError`` when its kind or content is not valid."""
     reader = _READERS.get(document.kind)
     if reader is None:
-        known = ", ".join(sorted(_READERS))
+        known = ", ".join(KINDS)
         raise document.spec.wrong(f"there is no kind {document.kind!r}", f"one of {known}")
-    if document.kind == "Policy" and document.name != ONLY_POLICY:
+    if document.kind == POLICY and document.name != ONLY_POLICY:
         raise document.spec.wrong(
             f"there is one policy and it is named {ONLY_POLICY!r}", "rename it"
         )
@@ -52,69 +63,112 @@ def read(document: Document) -> Bound:
 
 def check(text: str, source: str, known: Sequence[StoredDocument]) -> Sequence[Checked]:
     """Every document of ``text``, read; references resolved in itself and ``known``."""
-    documents = parse_yaml(text, source)
-    if not documents:
-        raise DocumentError("there is no document in it", source=source, line=1)
-    seen: set[str] = set()
-    for document in documents:
-        id = f"{document.kind}/{document.name}"
-        if id in seen:
-            raise document.spec.wrong(f"{id} stands twice in this text")
-        seen.add(id)
-    bound = [read(document) for document in documents]
-    _resolve(documents, bound, known)
-    checked = []
-    for document, own in zip(documents, _texts(text, documents), strict=True):
-        _stands_alone(document, own)
-        checked.append(Checked(document=document, text=own))
+    checked, wrong = examine(text, source, known)
+    if wrong:
+        raise wrong[0]
     return checked
 
 
-def bind(documents: Sequence[StoredDocument]) -> Knowledge:
-    """What the stored documents say. ``DocumentError`` when one is not valid any more."""
-    bound = [
-        read(document)
-        for stored in documents
-        for document in parse_yaml(stored.text, stored.source or stored.id)
-    ]
-    services = [one for one in bound if isinstance(one, Service)]
-    return Knowledge(
-        catalogue=Catalogue(services={(one.environment, one.name): one for one in services}),
-        runbooks=tuple(one for one in bound if isinstance(one, Runbook)),
-        policy=next((one for one in bound if isinstance(one, Policy)), Policy()),
-        rules=tuple(one for one in bound if isinstance(one, ThresholdRule)),
-    )
-
-
-def _resolve(
-    documents: Sequence[Document], bound: Sequence[Bound], known: Sequence[StoredDocument]
-) -> None:
-    """A service may only depend on services that are there."""
-    names = {stored.name for stored in known if stored.kind == "Service"}
-    names |= {document.name for document in documents if document.kind == "Service"}
+def examine(
+    text: str, source: str, known: Sequence[StoredDocument]
+) -> tuple[list[Checked], list[DocumentError]]:
+    """The documents of ``text`` that are well, and what is wrong with the others, by line."""
+    try:
+        documents = parse_yaml(text, source)
+        if not documents:
+            raise DocumentError("there is no document in it", source=source, line=1)
+    except DocumentError as error:
+        return [], [error]
     before = {stored.id: stored for stored in known}
-    for document, one in zip(documents, bound, strict=True):
-        stored = before.get(f"{document.kind}/{document.name}")
-        if isinstance(one, Service) and stored is not None:
-            _same_environment(document, one, stored)
-        for other in one.depends_on if isinstance(one, Service) else ():
-            if other not in names:
-                raise DocumentError(
-                    f"{document.name} depends on {other!r}, which is no service",
+    checked: dict[str, Checked] = {}
+    services: list[tuple[Document, Service]] = []
+    wrong: list[DocumentError] = []
+    for document, own in zip(documents, _texts(text, documents), strict=True):
+        try:
+            bound = read(document)
+            id = _id(document, bound)
+            if id in checked:
+                raise document.spec.wrong(f"{id} stands twice in this text")
+            _stands_alone(document, own)
+        except DocumentError as error:
+            wrong.append(error)
+            continue
+        was = _envelope(before[id]) if id in before else None
+        checked[id] = Checked(id=id, document=document, text=own, before=was)
+        if isinstance(bound, Service):
+            services.append((document, bound))
+    if not wrong:  # what is missing may just be wrong
+        wrong = list(_unresolved(services, {*before, *checked}))
+    return list(checked.values()), wrong
+
+
+def _unresolved(
+    services: Iterable[tuple[Document, Service]], ids: Collection[str]
+) -> Iterator[DocumentError]:
+    """A service may only depend on services that are there, in its own environment."""
+    for document, service in services:
+        for other, id in zip(service.depends_on, service.needs, strict=True):
+            if id not in ids:
+                yield DocumentError(
+                    f"{service.name} depends on {other!r}, which is no service"
+                    f" in {service.environment!r}",
                     source=document.source,
                     line=document.line,
                     hint="apply its Service too, or remove it from dependsOn",
                 )
 
 
-def _same_environment(document: Document, service: Service, stored: StoredDocument) -> None:
-    """A name is one service: applying it elsewhere would silently stop watching the first."""
-    for old in parse_yaml(stored.text, stored.source or stored.id):
-        environment = bind_service(old).environment
-        if environment != service.environment:
-            raise document.spec.wrong(
-                f"{service.name!r} is a service in {environment!r} already", "give it another name"
-            )
+def bind(documents: Sequence[StoredDocument]) -> Knowledge:
+    """What the stored documents say, those left out that cannot be read (any more)."""
+    bound: list[Bound] = []
+    problems: list[Problem] = []
+    for stored in documents:
+        try:
+            bound.append(_kept(stored))
+        except BadInput as error:
+            problems.append(_problem(stored, error))
+    unread = any(problem.id.partition("/")[0] == POLICY for problem in problems)
+    policy = next((one for one in bound if isinstance(one, Policy)), Policy())
+    services = [one for one in bound if isinstance(one, Service)]
+    return Knowledge(
+        catalogue=Catalogue(services={(one.environment, one.name): one for one in services}),
+        runbooks=tuple(one for one in bound if isinstance(one, Runbook)),
+        policy=STRICTEST if unread else policy,
+        rules=tuple(one for one in bound if isinstance(one, ThresholdRule)),
+        problems=tuple(problems),
+    )
+
+
+def _kept(stored: StoredDocument) -> Bound:
+    found = parse_yaml(stored.text, stored.source or stored.id)
+    if len(found) != 1:
+        raise BadInput(f"{len(found)} documents are kept under this id")
+    bound = read(found[0])
+    if _id(found[0], bound) != stored.id:
+        raise BadInput(f"it calls itself {_id(found[0], bound)}")
+    return bound
+
+
+def _problem(stored: StoredDocument, error: BadInput) -> Problem:
+    return Problem(
+        id=stored.id,
+        hash=stored.hash,
+        line=error.line if isinstance(error, DocumentError) else 0,
+        error=str(error),
+        means=_MEANS.get(stored.kind, "it means nothing to opx"),
+    )
+
+
+def _id(document: Document, bound: Bound) -> str:
+    return bound.id if isinstance(bound, Service) else f"{document.kind}/{document.name}"
+
+
+def _envelope(stored: StoredDocument) -> Document | None:
+    """A stored document, not bound; None when not even that much of it can be read."""
+    try:
+        return next(iter(parse_yaml(stored.text, stored.source or stored.id)), None)
+    except DocumentError:
+        return None
 
 
 def _stands_alone(document: Document, own: str) -> None:
@@ -128,11 +182,17 @@ def _stands_alone(document: Document, own: str) -> None:
 
 
 def _texts(text: str, documents: Sequence[Document]) -> list[str]:
-    """The lines of each document on their own."""
+    """The lines of each document on their own, the remarks above it included."""
     lines = text.splitlines()
-    starts = [document.line - 1 for document in documents]
+    heads = []
+    after = 0
+    for document in documents:
+        own = document.line - 1
+        markers = [at for at in range(after, own) if lines[at].rstrip() in MARKERS]
+        heads.append(markers[-1] + 1 if markers else after)
+        after = own + 1
     pieces = []
-    for start, following in zip(starts, [*starts[1:], len(lines)], strict=True):
-        own = [line for line in lines[start:following] if line.rstrip() not in ("---", "...")]
-        pieces.append("\n".join(own).strip("\n") + "\n")
+    for head, following in zip(heads, [*heads[1:], len(lines)], strict=True):
+        own_lines = [line for line in lines[head:following] if line.rstrip() not in MARKERS]
+        pieces.append("\n".join(own_lines).strip("\n") + "\n")
     return pieces

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from functools import partial
 
 import uvloop
@@ -23,7 +22,7 @@ from opx.api import ingest
 from opx.api.create import create
 from opx.api.front import Front
 from opx.api.serve import serve
-from opx.app import documents
+from opx.app import Heart, documents
 from opx.app.exposition import Exposition
 from opx.core.base.time import SECOND
 from opx.core.ingest.quota import Quota
@@ -38,24 +37,30 @@ from opx.settings import Settings
 new_event_loop = uvloop.new_event_loop
 
 
-async def main(settings: Settings, stop: asyncio.Event) -> None:
+async def main(settings: Settings, stop: asyncio.Event, heart: Heart) -> None:
     """Serve until ``stop``."""
     clock, store = SystemClock(), SqlStore(settings.database_url)
     appender = await _appender(settings, clock, store)
     intake = _intake(appender, clock, settings.ingest_rate)
+    brain, ticker = BrainClient(settings.socket), Ticker(appender, clock)
+    hands_alive = partial(locks.held, settings.data / "hands.lock")
     front = Front(
         store=store,
         clock=clock,
         access=Access(store, clock),
-        brain=BrainClient(settings.socket),
+        brain=brain,
         check=documents.check,
         bind=documents.bind,
         anchors=AnchorFile(settings.anchors).read,
-        exposition=Exposition(intake),
-        hands_alive=partial(locks.held, settings.data / "hands.lock"),
+        exposition=Exposition(
+            intake=intake, store=store, brain=brain, hands_alive=hands_alive, data=settings.data
+        ),
+        hands_alive=hands_alive,
+        keeping=ticker.keeping,
         allowed_hosts=settings.allowed_hosts,
+        behind_proxy=settings.behind_proxy,
     )
-    ticking = asyncio.create_task(_tick(appender, clock))
+    ticking = asyncio.create_task(ticker.run())
     try:
         await serve(create(front, ingest.routes(intake)), front, settings, stop)
     finally:
@@ -89,9 +94,23 @@ def _intake(appender: Appender, clock: Clock, rate: int) -> Intake:
     )
 
 
-async def _tick(appender: Appender, clock: Clock) -> None:
-    """Write the time into the log every second; a full disk only makes it wait."""
-    while True:
-        with contextlib.suppress(Unavailable):
-            await appender.append(Batch(items=(Tick(clock.now()),)))
-        await clock.sleep(SECOND - clock.now() % SECOND)
+class Ticker:
+    """Writes the time into the log every second; a full disk only makes it wait."""
+
+    def __init__(self, appender: Appender, clock: Clock) -> None:
+        self._appender = appender
+        self._clock = clock
+        self._kept = True
+
+    def keeping(self) -> bool:
+        """Whether the log took the last tick."""
+        return self._kept
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._appender.append(Batch(items=(Tick(self._clock.now()),)))
+                self._kept = True
+            except Unavailable:
+                self._kept = False
+            await self._clock.sleep(SECOND - self._clock.now() % SECOND)

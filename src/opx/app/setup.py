@@ -18,21 +18,22 @@ from opx.adapters.stores import migrate, sqlite
 from opx.adapters.stores.sql import SqlStore
 from opx.adapters.system import SystemClock
 from opx.app import documents
-from opx.core.base.time import Ms
 from opx.core.decide.case import Automation, Mode
 from opx.core.decide.scopes import ALL
 from opx.engine import journal
-from opx.engine.access import FIRST_ROLES, Access, new_secret
+from opx.engine.access import Access, id_of, new_secret
+from opx.engine.documents import stored
 from opx.engine.hands import EPOCH
-from opx.engine.people import Checked
-from opx.engine.ports import Clock, Saved, Store, StoredDocument, WriteTx
+from opx.engine.ports import Clock, Saved, Store, WriteTx
+from opx.errors import NotLoggedIn
 from opx.settings import Settings
 
 ACTOR = "opx"
 
 
 def prepare(settings: Settings) -> str:
-    """Make it ready; return a one-time login code for an administrator."""
+    """Make it ready; return a one-time login code for an administrator, "" when the token in
+    the data folder was revoked."""
     current, newest = sqlite.schema_state(settings.database_url)
     if current != newest:
         migrate.migrate(settings.database_url)
@@ -49,8 +50,11 @@ async def _prepare(settings: Settings) -> str:
     try:
         await _first(store, clock)
         access = Access(store, clock)
-        await access.ensure_admin(_admin_secret(settings, clock))
-        return await access.login_link("admin", frozenset(FIRST_ROLES))
+        secret = _admin_secret(settings, clock)
+        await access.ensure_admin(secret)
+        return await access.login_link(id_of(secret))
+    except NotLoggedIn:  # it was revoked, which lasts
+        return ""
     finally:
         await store.close()
 
@@ -68,24 +72,10 @@ async def _first(store: Store, clock: Clock) -> None:
             return
         now = clock.now()
         tx.save(Mode(id=ALL, automation=Automation.RUNNING, by=ACTOR, reason="first start", at=now))
-        tx.set(Saved(id=EPOCH, seq=1), *(_stored(checked, now) for checked in shipped))
+        tx.set(Saved(id=EPOCH, seq=1), *(stored(checked, ACTOR, now) for checked in shipped))
         tx.append(journal.entry(now, "automation", "automation.resumed", ACTOR, scope=ALL))
 
     await store.write(write)
-
-
-def _stored(checked: Checked, now: Ms) -> StoredDocument:
-    document = checked.document
-    return StoredDocument(
-        id=f"{document.kind}/{document.name}",
-        kind=document.kind,
-        name=document.name,
-        hash=document.hash,
-        text=checked.text,
-        source=document.source,
-        applied_by=ACTOR,
-        applied_at=now,
-    )
 
 
 def _admin_secret(settings: Settings, clock: Clock) -> str:

@@ -4,7 +4,8 @@
 
 The watcher does nothing else and knows nothing else: standard library only, so that it
 stays small and has little to fail with. Each child is this command again with ``--role``;
-one that dies is started again, and none outlives the watcher. It never reads telemetry.
+one that dies is started again, one that hangs (its heart beats into a pipe, once a second)
+is killed first, and none outlives the watcher. It never reads telemetry.
 """
 
 from __future__ import annotations
@@ -34,6 +35,16 @@ BACK_OFF_FIRST_S = 0.1
 BACK_OFF_MOST_S = 10.0
 STEADY_AFTER_S = 30.0
 """A child that lived so long is started at once when it dies."""
+LISTEN_EVERY_S = 1.0
+SILENT_S = 20.0
+"""A child without a heartbeat for so long hangs, and is killed."""
+START_WITHIN_S = 120.0
+"""For its first heartbeat it may load libraries and wait for a slow disk."""
+HELD_UP_S = 5.0
+"""A watcher that comes so late was itself stopped, and with it perhaps everybody."""
+PORT_PATIENCE_S = 2.0
+RESTARTS = "restarts.json"
+"""How often each role was started again since the watcher began, for ``GET /metrics``."""
 STOP_WITHIN_S = 15.0
 TICK_S = 0.1
 READY_WITHIN_S = 60.0
@@ -53,14 +64,20 @@ def run(argv: Sequence[str]) -> int:
                 "behind_proxy": flags.behind_proxy or None,
             }
         )
+        _die_with(flags.watcher)
         if flags.prepare:
             return _prepare(settings)
         if flags.role:
-            return _role(flags.role, settings, flags.watcher, flags.after)
+            return _role(settings, flags)
         return Watcher(settings=settings).run()
     except OpxError as error:
-        _say(f"opx up: {error}" + (f"\n  {error.hint}" if error.hint else ""))
-        return 1
+        _say(f"opx up: {error}" + (f" ({error.hint})" if error.hint else ""))
+    except OSError as error:
+        where = f"{error.filename or 'the data folder'}: {error.strerror}"
+        _say(f"opx up: {where} (make room, give it to uid {os.geteuid()}, or choose --data)")
+    except KeyboardInterrupt:
+        _say("opx up: stopped before it began")
+    return 1
 
 
 def _flags(argv: Sequence[str]) -> argparse.Namespace:
@@ -77,6 +94,7 @@ def _flags(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--watcher", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--after", type=int, default=-1, help=argparse.SUPPRESS)
+    parser.add_argument("--beat", type=int, default=-1, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
@@ -90,18 +108,19 @@ def _prepare(settings: Settings) -> int:
     return 0
 
 
-def _role(role: str, settings: Settings, watcher: int, after: int) -> int:
+def _role(settings: Settings, flags: argparse.Namespace) -> int:
     """Be one of the three processes until told to stop. ``after``: a pipe whose end says
-    that the data folder is ready; until then there are libraries to load."""
-    _die_with(watcher)
+    that the data folder is ready; until then there are libraries to load. ``beat``: the pipe
+    its heart beats into."""
+    role = str(flags.role)
     folder(settings.data)
     importlib.import_module(f"opx.app.{role}")
-    if after >= 0:
-        os.read(after, 1)
+    if flags.after >= 0:
+        os.read(flags.after, 1)
     lock = FileLock(settings.data / f"{role}.lock")
     lock.acquire({"pid": os.getpid(), "role": role, "since": int(time.time() * 1000)})
     try:
-        importlib.import_module("opx.app").run_role(role, settings)
+        importlib.import_module("opx.app").run_role(role, settings, flags.beat)
     finally:
         lock.release()
     return 0
@@ -121,13 +140,28 @@ def _die_with(watcher: int) -> None:
 
 @dataclass(slots=True)
 class Child:
-    """``due``: when to start it (again), on the monotonic clock."""
+    """``due``: when to start it (again), on the monotonic clock. ``heart``: our end of its
+    pipe. ``silent_at``: when it has been silent for too long."""
 
     role: str
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     due: float = 0.0
     back_off: float = BACK_OFF_FIRST_S
+    restarts: int = 0
+    heart: int = -1
+    silent_at: float = 0.0
+
+    def heard(self) -> bool:
+        """Whether its heart has beaten since this was last asked."""
+        try:
+            return bool(os.read(self.heart, 1 << 16))
+        except BlockingIOError:
+            return False
+
+    def ended(self) -> None:
+        self.process = None
+        os.close(self.heart)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -137,6 +171,7 @@ class Watcher:
     stopping: bool = False
     login: str = ""
     deadline: float = 0.0
+    listened: float = 0.0
 
     def run(self) -> int:
         """Start everything and keep it running until SIGINT or SIGTERM."""
@@ -152,9 +187,11 @@ class Watcher:
             signal.signal(name, self._stop)
         try:
             self.settings.front_file.unlink(missing_ok=True)
+            self._port()
             self.login = self._prepared()
             self.deadline = time.monotonic() + READY_WITHIN_S
             while not self.stopping:
+                self._listen(time.monotonic())
                 self._tend()
                 self._announce(lock, holder)
                 time.sleep(TICK_S)
@@ -162,6 +199,25 @@ class Watcher:
             self._end()
             lock.release()
         return 0
+
+    def _port(self) -> None:
+        """``OpxError`` when somebody else has the port; ours of a moment ago may still end."""
+        settings = self.settings
+        address = (settings.host.strip("[]"), settings.port)
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        until = time.monotonic() + PORT_PATIENCE_S
+        while not self.stopping:
+            try:
+                socket.create_server(address, family=family).close()
+                return
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise OpxError(
+                        f"{settings.host} port {settings.port} cannot be had:"
+                        f" {os.strerror(error.errno or 0)}",
+                        hint="stop what uses it, or choose another: --port N",
+                    ) from error
+            time.sleep(TICK_S)
 
     def _stop(self, number: int, frame: object) -> None:
         self.stopping = True
@@ -172,16 +228,28 @@ class Watcher:
         ready, make_ready = os.pipe()
         self._start(self.children[0], time.monotonic(), ready)
         os.close(ready)
+        # In a group of its own, like every child: Ctrl-C is ours to pass on.
+        preparing = subprocess.Popen(
+            self._command("--prepare", "--watcher", str(os.getpid())),
+            stdout=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
         try:
-            done = subprocess.run(
-                self._command("--prepare"), stdout=subprocess.PIPE, text=True, check=False
-            )
+            while preparing.poll() is None and not self.stopping:
+                time.sleep(TICK_S / 2)
+            if self.stopping:
+                return ""
+            if preparing.returncode:
+                raise OpxError(
+                    "the data folder could not be made ready", hint="the reason is above"
+                )
+            said_last = preparing.communicate()[0].split()
+            return said_last[-1] if said_last else ""
         finally:
+            preparing.kill()
+            preparing.wait()
             os.close(make_ready)
-        if done.returncode:
-            raise OpxError("the data folder could not be made ready", hint="see above; opx doctor")
-        lines = done.stdout.split()
-        return lines[-1] if lines else ""
 
     def _command(self, *more: str) -> list[str]:
         settings = self.settings
@@ -212,26 +280,53 @@ class Watcher:
             self._write_pids()
 
     def _start(self, child: Child, now: float, after: int = -1) -> None:
+        child.heart, beat = os.pipe()
+        os.set_blocking(child.heart, False)
+        os.set_blocking(beat, False)
+        pipes = [beat, after] if after >= 0 else [beat]
         command = self._command("--role", child.role, "--watcher", str(os.getpid()))
         # Its own group: Ctrl-C at the terminal reaches the watcher alone, which then stops the
         # children in order.
         child.process = subprocess.Popen(
-            [*command, "--after", str(after)],
+            [*command, "--after", str(after), "--beat", str(beat)],
             process_group=0,
-            pass_fds=(after,) if after >= 0 else (),
+            pass_fds=pipes,
         )
-        child.started = now
+        os.close(beat)
+        child.started, child.silent_at = now, now + START_WITHIN_S
+
+    def _listen(self, now: float) -> None:
+        """Kill what hangs. Whoever was held up with us begins to count anew."""
+        if now - self.listened < LISTEN_EVERY_S:
+            return
+        late = now - self.listened > HELD_UP_S
+        self.listened = now
+        for child in self.children:
+            if child.process is None:
+                continue
+            if child.heard():
+                child.silent_at = now + SILENT_S
+            elif late:
+                child.silent_at = max(child.silent_at, now + SILENT_S)
+            elif now > child.silent_at:
+                _say(f"{child.role} (pid {child.process.pid}) hangs: killing it")
+                child.process.kill()
+                child.silent_at = now + SILENT_S
 
     def _died(self, child: Child, code: int, now: float) -> None:
         if now - child.started >= STEADY_AFTER_S:
             child.back_off = BACK_OFF_FIRST_S
-        child.process, child.due = None, now + child.back_off
+        child.ended()
+        child.restarts += 1
+        child.due = now + child.back_off
         _say(f"{child.role} ended with {code}; starting it again in {child.back_off:g} s")
         child.back_off = min(child.back_off * 2, BACK_OFF_MOST_S)
 
     def _write_pids(self) -> None:
         pids = {child.role: child.process.pid for child in self.children if child.process}
         replace(self.settings.pids, json.dumps({"watcher": os.getpid(), **pids}))
+        restarts = {child.role: child.restarts for child in self.children}
+        replace(self.settings.data / RESTARTS, json.dumps(restarts))
 
     def _announce(self, lock: FileLock, holder: dict[str, object]) -> None:
         """Once ``front`` answers: where it is, and the way in."""
@@ -261,8 +356,8 @@ class Watcher:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self.settings.pids.unlink(missing_ok=True)
-        self.settings.front_file.unlink(missing_ok=True)
+        for path in (self.settings.pids, self.settings.front_file, self.settings.data / RESTARTS):
+            path.unlink(missing_ok=True)
 
 
 def folder(data: Path) -> None:
@@ -294,6 +389,8 @@ def answers(url: str) -> bool:
 
 
 def _who(holder: dict[str, object]) -> str:
+    if not holder:
+        return "it is just starting, or stopping"
     since = int(str(holder.get("since", 0))) / 1000
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
     return f"pid {holder.get('pid', '?')}, since {at}, {holder.get('address') or 'not ready yet'}"

@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import socket
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from opx.cli.show import AsJson, Data
 from opx.settings import Settings
 
 LEAST_FREE = 512 << 20
-SECRET_FILES = ("admin.token", "keys/sign.key", "keys/verify.key")
+SECRET_FILES = ("admin.token", "supervisors.toml", "keys/sign.key", "keys/verify.key")
 EARLIEST_CLOCK_S = 1_767_225_600
 """2026-01-01: a clock before it was never set."""
 
@@ -109,8 +108,11 @@ def _processes(settings: Settings) -> Iterator[Finding]:
     except (OSError, ValueError):
         pids = {}
     for role in ("front", "brain", "hands"):
-        if not _runs(pids.get(role, 0)):
+        state = _state(pids.get(role, 0))
+        if state in "ZX":
             yield Finding("process", f"{role} does not run", "see its last words in opx's output")
+        elif state in "Tt":
+            yield Finding("process", f"{role} is stopped", f"kill -CONT {pids[role]}")
     address = str(locks.said(settings.front_file).get("url", ""))
     try:
         httpx.get(f"{address}/health", timeout=5, trust_env=False).raise_for_status()
@@ -119,30 +121,20 @@ def _processes(settings: Settings) -> Iterator[Finding]:
         yield Finding("front", wrong, "wait a moment, or stop opx up and start it again")
 
 
-def _runs(pid: int) -> bool:
-    """Whether this process is there; one that has ended and was not waited for is not."""
+def _state(pid: int) -> str:
+    """The state of this process as the kernel names it; X when it is not there."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+        return "X"
+    return stat.rpartition(")")[2].split()[0]
 
 
-def _schema(settings: Settings) -> Iterator[Finding]:
-    """Whether the database can be read and is of this version."""
-    path = settings.data / "opx.db"
-    if not path.exists():
-        return
+def _inside(settings: Settings) -> Iterator[Finding]:
+    """What can be read in the folder, and what brain says."""
     # Loaded here: no other command should wait for everything that reads a database.
-    store = importlib.import_module("opx.adapters.stores.sqlite")
-    try:
-        current, newest = store.schema_state(settings.database_url)
-    except sqlite3.Error as error:
-        yield Finding("database", f"{path}: {error}", "restore it from a backup")
-        return
-    if current != newest:
-        wrong = f"its schema is {current or 'none'}, and this opx wants {newest}"
-        yield Finding("database", wrong, "stop opx and start it again: opx up migrates it")
+    for check in importlib.import_module("opx.cli.checks").CHECKS:
+        yield from check(settings)
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:
@@ -171,7 +163,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _disk,
     _port,
     _processes,
-    _schema,
+    _inside,
     _clock,
     _supervisor,
 )
