@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -20,6 +21,8 @@ from opx.errors import BadInput
 
 DEFAULT_PORT = 8470
 FILE = "opx.toml"
+LEAST_DAYS = 2
+_PLACE = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+):[0-9]{1,5}")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -29,7 +32,10 @@ class Settings:
     stand in ``Host`` besides the loopback ones; ``*`` is any. ``webhook_url`` empty: none.
     ``behind_proxy``: a proxy that ends TLS stands in front, so another bind is allowed.
     ``ingest_rate``: requests a second that each token may send for ever; twice as many at
-    once. ``failpoints``: where crash tests die."""
+    once. ``keep_incidents_days``: for how long an incident stays after it ended, with all that
+    hangs on it; ``keep_days``: for how long points and other records do. ``failpoints``:
+    where crash tests die. ``action_roots``: absolute folders below which actions may change
+    files; ``action_hosts``: where, as host:port, they may send requests. Empty: nowhere."""
 
     data: Path
     host: str = "127.0.0.1"
@@ -39,14 +45,26 @@ class Settings:
     webhook_url: str = ""
     log_level: str = "info"
     ingest_rate: int = 20_000
+    keep_incidents_days: int = 400
+    keep_days: int = 30
     failpoints: str = ""
     own_target: str = ""
+    action_roots: tuple[str, ...] = ()
+    action_hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise BadInput(f"port {self.port} is not within 0 to 65535")
         if self.ingest_rate < 1:
             raise BadInput(f"ingest_rate {self.ingest_rate} is not at least 1 request a second")
+        if min(self.keep_incidents_days, self.keep_days) < LEAST_DAYS:
+            raise BadInput(f"what is over is kept for at least {LEAST_DAYS} days")
+        for root in self.action_roots:
+            if not _is_root(root):
+                raise BadInput(f"action_roots: {root!r} is not an absolute folder below /")
+        for host in self.action_hosts:
+            if not _PLACE.fullmatch(host):
+                raise BadInput(f"action_hosts: {host!r} is not host:port")
         if self.log_level not in LOG_LEVELS:
             raise BadInput(f"log_level {self.log_level!r} is not one of {', '.join(LOG_LEVELS)}")
         if not self.behind_proxy and not is_loopback(self.host):
@@ -83,6 +101,11 @@ class Settings:
         return self.data / "admin.token"
 
     @property
+    def supervisors(self) -> Path:
+        """The logins of supervisords, by URL: written by a person, for its owner alone."""
+        return self.data / "supervisors.toml"
+
+    @property
     def front_file(self) -> Path:
         """Where ``front`` says which address it listens on, once it does."""
         return self.data / "front.json"
@@ -98,6 +121,12 @@ class Settings:
     @property
     def pids(self) -> Path:
         return self.data / "pids.json"
+
+
+def _is_root(path: str) -> bool:
+    """Whether it is an absolute folder, written plainly, and not all there is."""
+    plain = os.path.normpath(path) == path and not path.startswith("//")
+    return plain and path.startswith("/") and path != "/"
 
 
 def is_loopback(host: str) -> bool:
@@ -151,15 +180,16 @@ def _file(path: Path) -> dict[str, object]:
 def _typed(name: str, value: object) -> Any:
     """A value as its field wants it; text from the environment is read."""
     try:
-        if name in ("port", "ingest_rate"):
+        if name in ("port", "ingest_rate", "keep_incidents_days", "keep_days"):
             return int(str(value))
         if name == "behind_proxy":
             return {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
     except (ValueError, KeyError) as error:
         raise BadInput(f"{name} cannot be {value!r}") from error
-    if name == "allowed_hosts":
+    if name in ("allowed_hosts", "action_hosts", "action_roots"):
         listed = value.split(",") if isinstance(value, str) else value
         if not isinstance(listed, (list, tuple)):
             raise BadInput(f"{name} cannot be {value!r}")
-        return tuple(str(host).strip().lower() for host in listed if str(host).strip())
+        items = tuple(str(item).strip() for item in listed if str(item).strip())
+        return items if name == "action_roots" else tuple(item.lower() for item in items)
     return value

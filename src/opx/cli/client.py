@@ -17,6 +17,7 @@ import httpx
 
 from opx import settings as opx_settings
 
+PREFIX = "/api/v1"
 FAILED, REFUSED, UNREACHABLE = 1, 3, 4
 GATES = frozenset({"refused", "illegal_change"})
 TIMEOUT_S = 35.0
@@ -41,25 +42,29 @@ class Client:
 
     def get(self, path: str, **params: Any) -> Any:
         given = {name: value for name, value in params.items() if value not in (None, "")}
-        return self._ask("GET", path, params=given)
+        return self._ask("GET", PREFIX + path, params=given)
 
     def post(self, path: str, body: object) -> Any:
-        return self._ask("POST", path, json=body)
+        return self._ask("POST", PREFIX + path, json=body)
 
     def post_yaml(self, path: str, text: str, source: str) -> Any:
         headers = {"Content-Type": "application/yaml"}
         return self._ask(
-            "POST", path, content=text.encode(), headers=headers, params={"source": source}
+            "POST", PREFIX + path, content=text.encode(), headers=headers, params={"source": source}
         )
 
     def delete(self, path: str) -> Any:
-        return self._ask("DELETE", path)
+        return self._ask("DELETE", PREFIX + path)
+
+    def log_out(self) -> None:
+        """End every session that was opened with this token."""
+        self._ask("POST", "/logout")
 
     def stream(self, last: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Live journal entries after ``last`` ("" for from now on), each with its id, until
-        the connection ends."""
+        the connection ends. An empty one tells the place alone."""
         headers = {**self._auth, "Last-Event-ID": last}
-        url = f"{self.url}/api/v1/stream"
+        url = f"{self.url}{PREFIX}/stream"
         try:
             with httpx.stream(
                 "GET", url, headers=headers, timeout=TIMEOUT_S, trust_env=False
@@ -73,16 +78,15 @@ class Client:
 
     def _ask(self, method: str, path: str, **what: Any) -> Any:
         headers = {**self._auth, **what.pop("headers", {})}
-        url = f"{self.url}/api/v1{path}"
         try:
             answer = httpx.request(
-                method, url, headers=headers, timeout=TIMEOUT_S, trust_env=False, **what
+                method, self.url + path, headers=headers, timeout=TIMEOUT_S, trust_env=False, **what
             )
         except httpx.TransportError as error:
             raise _unreachable(self.url, error) from error
-        if not answer.is_success:
+        if answer.is_error:
             raise _failure(answer)
-        return answer.json()
+        return answer.json() if answer.is_success else None
 
 
 def _address(settings: opx_settings.Settings) -> str:
@@ -121,7 +125,7 @@ def _failure(answer: httpx.Response) -> CommandFailed:
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Server-sent events: their ids and their JSON."""
+    """Server-sent events: their ids and their JSON, {} where there is none."""
     id = data = ""
     for line in lines:
         name, _, value = line.partition(": ")
@@ -129,6 +133,6 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
             id = value
         elif name == "data":
             data += value
-        elif not line and data:
-            yield id, json.loads(data)
+        elif not line and id:
+            yield id, json.loads(data or "{}")
             data = ""

@@ -27,6 +27,7 @@ COLOURS = {
     "resolved": "green", "mitigated": "green", "active": "green", "closed": "dim",
     "halted": "bold red", "dead": "bold red", "deny": "bold red", "worse": "bold red",
     "open": "bold yellow", "ask": "yellow", "waiting": "yellow", "mitigating": "cyan",
+    "added": "green", "changed": "yellow", "reformatted": "dim", "unchanged": "dim",
 }  # fmt: skip
 
 
@@ -65,6 +66,13 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) ->
     for row in listed:
         made.add_row(*(word("" if cell is None else cell) for cell in row))
     console().print(made)
+
+
+def problems(rows: Iterable[dict[str, Any]]) -> None:
+    """The documents that opx cannot read, a line each and what that means."""
+    for row in rows:
+        line(f"[bold red]{plain(row['id'])}[/] is skipped: {plain(row['error'])}")
+        line(f"  {plain(row['means'])}")
 
 
 def short(id: object) -> str:

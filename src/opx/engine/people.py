@@ -14,44 +14,42 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from opx import errors
 from opx.core.base import canonical, ids
-from opx.core.base.documents import Document
-from opx.core.base.time import DAY, SECOND, Ms
-from opx.core.decide.case import Approval, Automation, Autonomy, Breaker, Grant, Mode
+from opx.core.base.time import SECOND, Ms
+from opx.core.decide import grants, roles
+from opx.core.decide.case import Approval, Automation, Breaker, Grant, Mode, Policy
+from opx.core.decide.documents import bind_policy
+from opx.core.decide.roles import Permission
 from opx.core.learn.outcome import Outcome, OutcomeKind
-from opx.engine import access, journal, queries
+from opx.engine import access, documents, journal, queries
 from opx.engine.access import Access, Principal, Wanted
 from opx.engine.beats.case import Knowledge
-from opx.engine.ports import Clock, Command, Store, StoredDocument, WriteTx
-from opx.errors import BadInput, Conflict, NotFound, OpxError, Refused, Unavailable
+from opx.engine.documents import Check
+from opx.engine.ports import Clock, Command, Store, WriteTx
+from opx.errors import (
+    BadInput,
+    Conflict,
+    NotAllowed,
+    NotFound,
+    OpxError,
+    Refused,
+    Stale,
+    Unavailable,
+)
 
 PATIENCE: Ms = 5 * SECOND
 """How long a person waits for ``brain`` to carry out a command."""
 LOOK_AGAIN: Ms = 250
-PROBATION_MOST: Ms = 30 * DAY
-SECOND_PERSON_KINDS = frozenset({"Runbook", "Policy"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """A document that was read and bound. ``text``: its own YAML."""
-
-    document: Document
-    text: str
-
-
-Check = Callable[[str, str, Sequence[StoredDocument]], Sequence[Checked]]
-"""``check(text, source, known)``: every document of ``text``, bound, its references resolved
-in itself and ``known``, whose namesakes it replaces. ``DocumentError`` on the first bad one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """Who asks, and the key under which asking again is the same asking ("" for none)."""
+    """Who asks, and the key under which asking again is the same asking ("" for none).
+    ``version``: what the incident must still be at, None for whatever it is at."""
 
     by: Principal
     key: str = ""
+    version: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,12 +99,16 @@ class People:
         return await self._once(ask, f"automation.{to}", {"scope": scope, "reason": reason}, do)
 
     async def grant(self, ask: Ask, grant: Grant) -> dict[str, Any]:
-        """Let a runbook do something on a service. ``grant.version`` and ``by`` are ours."""
-        _grantable(grant, await self.knowledge(), self.clock.now())
+        """Let a runbook, as it is now, do something on a service's target, as it is now. Only
+        ``id``, ``autonomy``, ``probation`` and ``expires_at`` are the asker's."""
+        name, environment, service = grant.id.split("|")
+        known = await self.knowledge()
+        runbook, declared = known.runbook(name), known.service(environment, service)
+        bound = grants.bound(grant, runbook, declared, self.clock.now())
 
         def do(tx: WriteTx, now: Ms) -> dict[str, Any]:
             old = tx.get(Grant, grant.id)
-            given = replace(grant, by=ask.by.name, at=now, version=old.version + 1 if old else 1)
+            given = replace(bound, by=ask.by.name, at=now, version=old.version + 1 if old else 1)
             tx.save(given)
             tx.append(journal.entry(now, grant.id, "grant.given", ask.by.name, grant=given))
             return queries.grant_view(given)
@@ -122,15 +124,52 @@ class People:
         """Apply every document of ``text``, or none. What is unchanged stays as it was."""
         known = await self.store.read(queries.stored_documents)
         checked = self.check(text, source, known)
+        policies = [one.document for one in checked if one.document.kind == documents.POLICY]
+        await self._may_loosen(ask, [bind_policy(one) for one in policies])
 
         def do(tx: WriteTx, now: Ms) -> dict[str, Any]:
-            current = {document.id: document for document in queries.stored_documents(tx)}
-            if current != {document.id: document for document in known}:
-                raise Conflict("other documents were applied meanwhile: check again")
-            stored = [_stored(each, ask.by.name, now) for each in checked]
-            return {"applied": [_apply(tx, document, current) for document in stored]}
+            current = documents.still(tx, known)
+            return {
+                "applied": [
+                    documents.put(
+                        tx,
+                        documents.stored(one, ask.by.name, now),
+                        current.get(one.id),
+                        documents.change(one, current.get(one.id)),
+                    )
+                    for one in checked
+                ]
+            }
 
         return await self._once(ask, "apply", {"text": text}, do)
+
+    async def delete_document(self, ask: Ask, id: str) -> dict[str, Any]:
+        """Keep a document no longer. Without its policy opx goes by the defaults."""
+        known = await self.store.read(queries.stored_documents)
+        catalogue = (await self.knowledge()).catalogue
+        if id.partition("/")[0] == documents.POLICY:
+            await self._may_loosen(ask, [Policy()])
+
+        def do(tx: WriteTx, now: Ms) -> dict[str, Any]:
+            current = documents.still(tx, known)
+            document = documents.withdrawable(current.values(), id, catalogue)
+            return documents.withdraw(tx, document, ask.by.name, now)
+
+        return await self._once(ask, "delete", {"document": id}, do)
+
+    async def _may_loosen(self, ask: Ask, wanted: Sequence[Policy]) -> None:
+        """A policy by which opx may do more takes what a grant takes: ``NotAllowed`` without."""
+        if not wanted or roles.may(ask.by.roles, Permission.GRANT_AUTONOMY):
+            return
+        in_force = (await self.knowledge()).policy
+        looser = [name for one in wanted for name in grants.loosens(in_force, one)]
+        if looser:
+            what = f"loosen the policy: {', '.join(looser)}"
+            entry = journal.entry(
+                self.clock.now(), access.SUBJECT, "access.refused", ask.by.name, permission=what
+            )
+            await self.store.write(lambda tx: tx.append(entry))
+            raise NotAllowed(f"{ask.by.name} may not {what}", hint="it takes who may grant")
 
     # ------------------------------------------------------------ outcomes
 
@@ -142,6 +181,8 @@ class People:
 
         def do(tx: WriteTx, now: Ms) -> dict[str, Any]:
             found = queries.find_incident(tx, incident)
+            if ask.version not in (None, found.version):
+                raise Stale
             outcome = Outcome(
                 id=ids.derived("outcome", found.id, ask.by.name, now),
                 incident=found.id,
@@ -192,13 +233,21 @@ class People:
 
     async def login_link(self, ask: Ask) -> str:
         """A one-time code that opens a session with the asker's own roles."""
-        return await self.access.login_link(ask.by.name, ask.by.roles)
+        return await self.access.login_link(ask.by.token)
+
+    async def log_out(self, ask: Ask) -> int:
+        """End the asker's session; of a token, every session that was opened with it."""
+        now = self.clock.now()
+        ended = await self.store.write(lambda tx: access.log_out(tx, ask.by.token, now))
+        await self.access.refresh()
+        return ended
 
     # ------------------------------------------------------------ through brain
 
     async def acknowledge(self, ask: Ask, incident: str) -> dict[str, Any]:
         found = await self.store.read(lambda tx: queries.find_incident(tx, incident))
-        return await self._through_brain(ask, "acknowledge", found.id, {})
+        body = {} if ask.version is None else {"version": ask.version}
+        return await self._through_brain(ask, "acknowledge", found.id, body)
 
     async def answer(self, ask: Ask, run: str, approve: bool, reason: str) -> dict[str, Any]:
         """Approve or reject what waits for an answer. The answer binds the plan as it is now."""
@@ -301,63 +350,9 @@ def scopes_of(knowledge: Knowledge) -> set[str]:
 def said(error: str) -> OpxError:
     """The error that ``brain`` wrote into a command as ``code: text``."""
     code, _, text = error.partition(": ")
-    kinds = (BadInput, errors.NotAllowed, NotFound, Conflict, Refused, Unavailable)
+    kinds = (BadInput, NotAllowed, NotFound, Conflict, Refused, Stale, Unavailable)
     known = next((kind for kind in kinds if kind.code == code), None)
     return known(text) if known else Refused(error)
-
-
-def _grantable(grant: Grant, knowledge: Knowledge, now: Ms) -> None:
-    """``BadInput``, ``NotFound`` or ``Refused`` unless this may be granted."""
-    name, environment, service = grant.id.split("|")
-    runbook = knowledge.runbook(name)
-    if runbook is None:
-        raise NotFound(f"there is no runbook {name!r}")
-    if knowledge.service(environment, service) is None:
-        raise NotFound(f"there is no service {service!r} in the environment {environment!r}")
-    if not grant.probation:
-        return
-    if grant.autonomy is not Autonomy.AUTO:
-        raise BadInput("probation is for acting without asking: grant auto")
-    if grant.expires_at is None or grant.expires_at > now + PROBATION_MOST:
-        raise BadInput("probation must end within 30 days", hint="give it a ttl")
-    if runbook.irreversible:
-        raise Refused(f"{name} cannot be undone ({runbook.irreversible}): no probation for it")
-
-
-def _stored(checked: Checked, by: str, now: Ms) -> StoredDocument:
-    document = checked.document
-    return StoredDocument(
-        id=f"{document.kind}/{document.name}",
-        kind=document.kind,
-        name=document.name,
-        hash=document.hash,
-        text=checked.text,
-        source=document.source,
-        applied_by=by,
-        applied_at=now,
-    )
-
-
-def _apply(
-    tx: WriteTx, document: StoredDocument, current: dict[str, StoredDocument]
-) -> dict[str, Any]:
-    """Store one document unless it is there already, in whatever layout."""
-    before = current.get(document.id)
-    changed = before is None or before.hash != document.hash
-    if changed:
-        tx.set(document)
-        tx.append(
-            journal.entry(
-                document.applied_at,
-                document.id,
-                "document.applied",
-                document.applied_by,
-                hash=document.hash,
-                before=before.hash if before else "",
-                single_person=document.kind in SECOND_PERSON_KINDS,
-            )
-        )
-    return {"id": document.id, "hash": document.hash, "changed": changed}
 
 
 def _fingerprint(kind: str, request: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What ships as data: documents in YAML, applied like anybody else's.
+"""What ships as data: documents in YAML, applied like anybody else's, and their schemas.
 
-Read once when a data folder is made. It hands out text and never looks inside.
+The documents are read once, when a data folder is made: handed out as text, never looked into.
 """
 
 from __future__ import annotations

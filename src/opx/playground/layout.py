@@ -63,20 +63,21 @@ class Started:
 class Layout:
     """One playground, as ``playground.json`` remembers it.
 
-    ``ports``: of each service and of ``supervisor``. ``opx_data``: the data folder of the
-    opx that watches it, so that its processes can be broken too; empty: none is known.
+    ``ports``: of each service. ``socket``: the supervisor's, for its owner alone.
+    ``opx_data``: the data folder of the opx that watches it, so that its processes can be
+    broken too; empty: none is known.
     """
 
     folder: Path
     ports: dict[str, int]
-    password: str
+    socket: Path
     supervisord: Started | None = None
     load: Started | None = None
     opx_data: str = ""
 
     @property
     def supervisor_url(self) -> str:
-        return f"http://playground:{self.password}@127.0.0.1:{self.ports['supervisor']}"
+        return f"unix://{self.socket}"
 
     def target(self, service: str) -> str:
         """What opx acts on: the supervisor's URL and the program's name."""
@@ -107,10 +108,10 @@ def file_in(folder: Path) -> Path:
 
 
 def save(layout: Layout) -> Layout:
-    """Remember it; the file holds the supervisor's password, so only its owner may read it."""
+    """Remember it."""
     value = {
         "ports": layout.ports,
-        "password": layout.password,
+        "socket": str(layout.socket),
         "supervisord": _pid(layout.supervisord),
         "load": _pid(layout.load),
         "opx_data": layout.opx_data,
@@ -128,7 +129,7 @@ def load(folder: Path) -> Layout:
         value = json.loads(file_in(folder).read_text())
     except FileNotFoundError as error:
         raise NotFound(f"no playground in {folder}: start one with `opx playground up`") from error
-    layout = Layout(folder=folder, ports=value["ports"], password=value["password"])
+    layout = Layout(folder=folder, ports=value["ports"], socket=Path(value["socket"]))
     return replace(
         layout,
         supervisord=Started(**value["supervisord"]) if value["supervisord"] else None,

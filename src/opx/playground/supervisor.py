@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import http.client
 import shlex
+import socket
 import sys
 import xmlrpc.client
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from opx.errors import OpxError, Unavailable
 from opx.playground import layout
@@ -34,10 +35,9 @@ logfile_backups=1
 pidfile={folder}/supervisord.pid
 childlogdir={folder}/logs
 
-[inet_http_server]
-port=127.0.0.1:{port}
-username=playground
-password={password}
+[unix_http_server]
+file={socket}
+chmod=0700
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
@@ -62,7 +62,7 @@ stdout_logfile_backups=1
 def configuration(where: Layout) -> str:
     """supervisord's configuration file; a per cent sign in a path must be doubled."""
     folder = str(where.folder).replace("%", "%%")
-    parts = [_DAEMON.format(folder=folder, port=where.ports["supervisor"], password=where.password)]
+    parts = [_DAEMON.format(folder=folder, socket=where.socket)]
     for name in layout.SERVICES:
         words = [sys.executable, "-m", "opx.playground.service", name]
         words += ["--config", str(where.file)]
@@ -79,21 +79,36 @@ class Program:
     pid: int
 
 
+class _Connection(http.client.HTTPConnection):
+    """The standard library's, over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = str(path)
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT_S)
+        self.sock.connect(self._path)
+
+
 class _Transport(xmlrpc.client.Transport):
-    """The standard library's, with a bound on how long an answer may take."""
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
 
     def make_connection(self, host: tuple[str, dict[str, str]] | str) -> http.client.HTTPConnection:
-        connection = super().make_connection(host)
-        connection.timeout = TIMEOUT_S
+        connection = _Connection(self._path)
+        self._connection = host, connection  # what ``close`` closes
         return connection
 
 
 class Supervisor:
-    """A client of supervisord. Every call raises ``Unavailable`` when it does not answer."""
+    """A client of the supervisord that listens at ``path``. Every call raises ``Unavailable``
+    when it does not answer."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._port = urlsplit(url).port
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
     def programs(self) -> list[Program]:
         return [_program(info) for info in self._call("getAllProcessInfo")]
@@ -124,12 +139,13 @@ class Supervisor:
 
     def _call(self, method: str, *arguments: str) -> Any:
         try:
-            with xmlrpc.client.ServerProxy(self._url, transport=_Transport()) as server:
+            transport = _Transport(self._path)
+            with xmlrpc.client.ServerProxy("http://localhost", transport) as server:
                 return getattr(server.supervisor, method)(*arguments)
         except xmlrpc.client.Fault as error:
             raise OpxError(f"supervisord refused {method}: {error.faultString}") from error
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
-            raise Unavailable(f"supervisord on port {self._port} does not answer") from error
+            raise Unavailable(f"supervisord at {self._path} does not answer") from error
 
 
 def _program(info: dict[str, Any]) -> Program:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import secrets
+import os
+import re
 import signal
+import tempfile
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +28,10 @@ from opx.playground.supervisor import Supervisor
 
 UP_WITHIN_S = 15.0
 RECENT: Ms = 5 * SECOND
+SOCKET = "supervisor.sock"
+LONGEST_PATH = 96
+"""The kernel takes 107 bytes; supervisord adds its pid while it makes the socket."""
+PLAIN = re.compile(r"[A-Za-z0-9/._~+-]+")
 OPX_PROCESSES = ("front", "brain", "hands")
 
 
@@ -64,7 +70,7 @@ class Playground:
 
     def __init__(self, where: Layout) -> None:
         self.layout = where
-        self.supervisor = Supervisor(where.supervisor_url)
+        self.supervisor = Supervisor(where.socket)
         self.judge = Judge(where.samples)
 
     @classmethod
@@ -95,6 +101,10 @@ class Playground:
             self.supervisor.stop_all()
         # Nothing is left for supervisord to do, and it takes seconds to notice.
         processes.end_session(self.layout.supervisord, 0)
+        self.layout.socket.unlink(missing_ok=True)
+        if self.layout.socket.parent != self.layout.folder:
+            with contextlib.suppress(OSError):
+                self.layout.socket.parent.rmdir()
         if self.layout.file.exists():
             self.layout = layout.save(replace(self.layout, supervisord=None, load=None))
 
@@ -211,19 +221,28 @@ class Playground:
 
 
 def _prepare(folder: Path) -> Layout:
-    """An empty playground: a folder of its own, free ports, a fresh password."""
+    """An empty playground: a folder of its own, free ports, a socket for the supervisor."""
     if "%" in str(folder):
         raise BadInput(f"supervisord cannot be told of a folder with a % in its name: {folder}")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for part in ("starts", "logs"):
         (folder / part).mkdir(exist_ok=True)
-    ports = processes.free_ports(len(layout.SERVICES) + 1)
+    ports = processes.free_ports(len(layout.SERVICES))
     where = Layout(
         folder=folder,
-        ports=dict(zip((*layout.SERVICES, "supervisor"), ports, strict=True)),
-        password=secrets.token_hex(16),
+        ports=dict(zip(layout.SERVICES, ports, strict=True)),
+        socket=_socket(folder),
     )
     where.samples.unlink(missing_ok=True)
     for name in layout.SERVICES:
         where.starts(name).unlink(missing_ok=True)
     return layout.save(where)
+
+
+def _socket(folder: Path) -> Path:
+    """The supervisor's socket in ``folder``, or, where its path would be too long for one or
+    could not stand in a URL, in a folder of its own that is as private."""
+    inside = folder / SOCKET
+    if len(os.fsencode(inside)) <= LONGEST_PATH and PLAIN.fullmatch(str(inside)):
+        return inside
+    return Path(tempfile.mkdtemp(prefix="opx-playground-")) / SOCKET

@@ -11,14 +11,16 @@ that (webhooks) uses httpx.
 from __future__ import annotations
 
 import asyncio
-import base64
 import functools
 import re
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httptools
+
+from opx.adapters.clients import dial
 
 MOST = 64 * 1024
 """Bytes of an answer that are read; the rest is left unread."""
@@ -66,18 +68,33 @@ async def request(
     method: str,
     url: str,
     body: bytes = b"",
-    content_type: str = "",
+    headers: Mapping[str, str] | None = None,
     most: int = MOST,
     socket: str = "",
 ) -> Reply:
-    """Ask ``http[s]://[user:password@]host[:port]/path``; ``socket``: through that Unix socket.
+    """Ask ``http[s]://host[:port]/path``; ``socket``: through that Unix socket.
 
-    ``ValueError``: the URL is not one. ``OSError``: no connection, ``ClosedEarly``,
-    ``NotHttp``. A body that ends too early or never is cut, not an error.
+    ``ValueError``: the URL is not one. ``Refused``: it leads where opx does not ask.
+    ``OSError``: no connection, ``ClosedEarly``, ``NotHttp``. A body that ends too early or
+    never is cut, not an error.
     """
-    parts = urlsplit(url)
-    head = _head(method, parts, len(body), content_type)
-    reader, writer = await _connect(parts, socket)
+    streams = await _connect(checked(url), socket)
+    return await exchange(streams, method, url, body, headers, most)
+
+
+async def exchange(
+    streams: dial.Streams,
+    method: str,
+    url: str,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    most: int = MOST,
+) -> Reply:
+    """``request`` on a connection that was made for it, which is closed."""
+    parts = checked(url)
+    length = {"Content-Length": str(len(body))} if body else {}
+    head = _head(method, parts, {**length, **(headers or {})})
+    reader, writer = streams
     try:
         writer.write(head + body)
         return await _read(reader, most)
@@ -91,32 +108,33 @@ async def _connect(
     if socket:
         return await asyncio.open_unix_connection(socket)
     secure = parts.scheme == "https"
-    return await asyncio.open_connection(
-        parts.hostname,
-        parts.port or (443 if secure else 80),
-        ssl=_tls() if secure else None,
-    )
+    port = parts.port or (443 if secure else 80)
+    return await dial.connect(parts.hostname or "", port, tls() if secure else None)
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
+def tls() -> ssl.SSLContext:
     """Made once: reading the system's certificates takes a while."""
     return ssl.create_default_context()
 
 
-def _head(method: str, parts: SplitResult, length: int, content_type: str) -> bytes:
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("an http or https URL is expected")
-    place = parts.netloc.rpartition("@")[2]
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if not PRINTABLE.fullmatch(target) or not PRINTABLE.fullmatch(place):
+def checked(url: str) -> SplitResult:
+    """The parts of a URL that can be asked. ``ValueError``: it cannot."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("an http or https URL without a login is expected")
+    if not PRINTABLE.fullmatch(_target(parts)) or not PRINTABLE.fullmatch(parts.netloc):
         raise ValueError("the URL has characters that must be escaped")
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {place}", "User-Agent: opx"]
-    if parts.username is not None:
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        lines.append("Authorization: Basic " + base64.b64encode(login.encode()).decode())
-    if content_type:
-        lines += [f"Content-Type: {content_type}", f"Content-Length: {length}"]
+    return parts
+
+
+def _target(parts: SplitResult) -> str:
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _head(method: str, parts: SplitResult, headers: Mapping[str, str]) -> bytes:
+    lines = [f"{method} {_target(parts)} HTTP/1.1", f"Host: {parts.netloc}", "User-Agent: opx"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     lines += ["Accept: */*", "Connection: close", "", ""]
     return "\r\n".join(lines).encode("ascii")
 

@@ -2,9 +2,9 @@
 
 """A client of supervisord's XML-RPC, for the action that restarts and the probe that looks.
 
-A target is ``url#program``: ``http://127.0.0.1:9001#web``, with a login in the URL where
-supervisord wants one, or ``unix:///run/supervisor.sock#web``. Only this machine and hosts
-that were allowed by name are spoken to. It must never show a login to anybody.
+A target is ``url#program``: ``http://127.0.0.1:9001#web``, whose login, where supervisord
+wants one, is in a file of its own (``Logins``), or ``unix:///run/supervisor.sock#web``. Only
+supervisords of this machine are spoken to. It must never show a login to anybody.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from xml.parsers.expat import ExpatError
 
 from opx.adapters.clients import http1
+from opx.adapters.clients.logins import Logins
 from opx.core.base.time import SECOND, Ms
 from opx.errors import BadInput, OpxError, Refused, Unavailable
 
@@ -36,14 +37,14 @@ DOWN = frozenset({"STOPPED", "EXITED", "FATAL"})
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One program of one supervisord. ``str`` of it shows no login."""
+    """One program of one supervisord."""
 
     url: str
     program: str
 
     def __str__(self) -> str:
         parts = urlsplit(self.url)
-        return f"{self.program} at {parts.netloc.rpartition('@')[2] or parts.path}"
+        return f"{self.program} at {parts.netloc or parts.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,13 @@ class Process:
 
 
 class Supervisord:
-    """Speaks to any supervisord on this machine, or on a host in ``allowed``."""
+    """Speaks to any supervisord on this machine. ``logins``: None when nobody needs one."""
 
-    def __init__(self, allowed: frozenset[str] = frozenset()) -> None:
-        self._allowed = allowed
+    def __init__(self, logins: Logins | None = None) -> None:
+        self._logins = logins or Logins()
 
     def target(self, address: str) -> Target:
-        """``BadInput`` when it is not ``url#program``, ``Refused`` when the host is not allowed."""
+        """``BadInput`` when it is not ``url#program``, ``Refused`` on another machine."""
         url, hash_, program = address.rpartition("#")
         if not hash_ or not PROGRAM.fullmatch(program):
             raise BadInput("a target is url#program, with the name of one program")
@@ -79,14 +80,16 @@ class Supervisord:
             host, _ = parts.hostname or "", parts.port
         except ValueError as error:
             raise BadInput(f"the URL of supervisord for {program!r} is not valid") from error
+        if "@" in parts.netloc:
+            raise BadInput(f"the URL of supervisord for {program!r} has a login in it")
         if (parts.path.strip("/") and parts.scheme == "http") or parts.query:
             raise BadInput(f"the URL of supervisord for {program!r} has no path and no query")
         if parts.scheme == "unix" and parts.path:
             return Target(url, program)
         if parts.scheme != "http" or not host:
             raise BadInput(f"supervisord for {program!r} needs an http:// or unix:// URL")
-        if host not in self._allowed and not _is_loopback(host):
-            raise Refused(f"{host} is not this machine, and no host that was allowed")
+        if not _is_loopback(host):
+            raise Refused(f"{host} is not this machine")
         return Target(url, program)
 
     async def look(self, target: Target) -> Process:
@@ -113,13 +116,18 @@ class Supervisord:
         socket = urlsplit(target.url).path if target.url.startswith("unix:") else ""
         url = ("http://localhost" if socket else target.url.rstrip("/")) + "/RPC2"
         body = xmlrpc.client.dumps((target.program, *more), f"supervisor.{method}").encode()
+        login = self._logins.header(target.url)
+        headers = {"Content-Type": "text/xml", **({"Authorization": login} if login else {})}
         try:
             async with asyncio.timeout(within / SECOND):
-                reply = await http1.request("POST", url, body, "text/xml", LARGEST_ANSWER, socket)
+                reply = await http1.request("POST", url, body, headers, LARGEST_ANSWER, socket)
         except (OSError, TimeoutError, ValueError) as error:
             raise Unavailable(f"supervisord does not answer for {target}") from error
         if reply.status in (401, 403):
-            raise Refused(f"supervisord wants another login for {target}")
+            raise Refused(
+                f"supervisord wants {'another' if login else 'a'} login for {target}",
+                hint="supervisors.toml in the data folder holds it",
+            )
         if reply.status != 200:
             raise Unavailable(f"supervisord answered {reply.status} for {target}")
         try:

@@ -4,8 +4,8 @@
 
 Asked for by detection, by the guards and by verification. No is what the thing itself
 tells: it refuses, it is silent, it answers wrongly. Whatever lies with opx or on the way
-(no such name, no route, no supervisord) is None. It never raises, and never waits longer
-than the probe's timeout.
+(no such name, no route, no supervisord, an address of the link) is None. It never raises,
+and never waits longer than the probe's timeout.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 
-from opx.adapters.clients import http1
+from opx.adapters.clients import dial, http1
+from opx.adapters.clients.logins import Logins
 from opx.adapters.clients.supervisord import Supervisord
 from opx.core.base.reads import Answer, Probe, ProbeKind
 from opx.core.base.time import SECOND
@@ -27,11 +28,11 @@ Finding = tuple[bool | None, str]
 
 
 class NetworkProber:
-    """``Prober``. ``allowed_hosts``: where, besides this machine, supervisord may be asked."""
+    """``Prober``. ``logins``: of the supervisords that want one."""
 
-    def __init__(self, clock: Clock, allowed_hosts: frozenset[str] = frozenset()) -> None:
+    def __init__(self, clock: Clock, logins: Logins | None = None) -> None:
         self._clock = clock
-        self._supervisord = Supervisord(allowed_hosts)
+        self._supervisord = Supervisord(logins)
         self._kinds: dict[ProbeKind, Callable[[str], Awaitable[Finding]]] = {
             ProbeKind.HTTP: _http,
             ProbeKind.TCP: _tcp,
@@ -68,7 +69,7 @@ async def _http(url: str) -> Finding:
 
 async def _tcp(address: str) -> Finding:
     host, _, port = address.rpartition(":")
-    _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    _, writer = await dial.connect(host.strip("[]"), int(port))
     writer.close()
     return True, "connected"
 

@@ -38,6 +38,7 @@ def status(as_json: AsJson = False, data: Data = None) -> None:
         f"{seen['open_incidents']} open incidents, {seen['pending_approvals']} waiting for"
         f" approval, {seen['breakers_open']} breakers open"
     )
+    show.problems(seen["problems"])
     show.table(
         "Services",
         ("service", "environment", "state"),
@@ -118,7 +119,7 @@ def runbooks(as_json: AsJson = False, data: Data = None) -> None:
     )
     return show.table(
         "Grants",
-        ("runbook", "environment", "service", "autonomy", "experience", "until"),
+        ("runbook", "environment", "service", "autonomy", "experience", "until", "asks after"),
         (
             (
                 one["runbook"],
@@ -127,6 +128,7 @@ def runbooks(as_json: AsJson = False, data: Data = None) -> None:
                 one["autonomy"] + (" (probation)" if one["probation"] else ""),
                 _experience(one["record"]["p_fix"], one["record"]["n"]),
                 show.moment(one["expires_at"]),
+                f"change of {' and '.join(one['outdated'])}" if one["outdated"] else "",
             )
             for one in grants
         ),
@@ -148,7 +150,7 @@ def grant(
     as_json: AsJson = False,
     data: Data = None,
 ) -> None:
-    """Let a runbook do something on a service without asking."""
+    """Let a runbook, as it is now, do something on a service without asking."""
     environment, _, service = on.partition("/")
     body = {
         "runbook": name,
@@ -163,7 +165,8 @@ def grant(
         return show.as_json(done)
     until = f" until {show.moment(done['expires_at'])}" if done["expires_at"] else ""
     return show.line(
-        f"{show.plain(name)} may {show.plain(done['autonomy'])} on {show.plain(service)}{until}"
+        f"{show.plain(name)} may {show.plain(done['autonomy'])} on {show.plain(service)}{until},"
+        f" as long as the runbook and the target {show.plain(done['target'])} stay as they are"
     )
 
 

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""``opx apply`` and ``opx lint``: teaching opx, and checking what would be taught.
+"""``opx apply``, ``plan``, ``delete``, ``documents``, ``schema``, ``lint``: what opx is taught.
 
 Several files are one text to opx, applied whole or not at all; where it finds a mistake,
-the line is told as the file has it. ``lint`` needs no server.
+the line is told as the file has it. ``lint`` and ``schema`` need no server.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -24,6 +26,7 @@ from opx.errors import DocumentError
 
 Files = Annotated[list[Path], typer.Option("--file", "-f", help="YAML; - is standard input.")]
 Paths = Annotated[list[Path], typer.Argument(help="YAML files or folders of them.")]
+Id = Annotated[str, typer.Argument(help="Service/ENVIRONMENT/NAME, or KIND/NAME.")]
 _PLACE = re.compile(r"^(?P<source>.*?):(?P<line>\d+): ")
 
 
@@ -55,39 +58,93 @@ class Text:
 
 def apply(file: Files, as_json: AsJson = False, data: Data = None) -> None:
     """Apply documents: all of them, or none when one is wrong."""
-    text = _read(file)
-    try:
-        done = Client(data).post_yaml("/documents", text.text, "apply")
-    except CommandFailed as failed:
-        raise CommandFailed(failed.code, text.said(str(failed)), failed.hint) from failed
+    done = _send("/documents", file, data)
     if as_json:
         return show.as_json(done)
     for one in done["applied"]:
-        state = "applied" if one["changed"] else "[dim]unchanged[/]"
-        show.line(f"{state} {show.plain(one['id'])}")
+        show.line(f"{show.word(one['change'])} {show.plain(one['id'])}")
     return None
+
+
+def plan(file: Files, as_json: AsJson = False, data: Data = None) -> None:
+    """Say what applying documents would change, and change nothing."""
+    found = _send("/documents/plan", file, data)
+    if as_json:
+        return show.as_json(found)
+    for one in found["documents"]:
+        show.line(f"{show.word(one['change'])} {show.plain(one['id'])}")
+        for row in one["fields"]:
+            old, new = (json.dumps(row[side]) for side in ("old", "new"))
+            show.line(f"  {show.plain(row['field'])}: {show.plain(old)} -> {show.plain(new)}")
+        if one["loosens"]:
+            said = f"lets opx do more than now: {', '.join(one['loosens'])}"
+            show.line(f"  [bold yellow]loosens[/] {show.plain(said)}")
+    return None
+
+
+def delete(document: Id, as_json: AsJson = False, data: Data = None) -> None:
+    """Delete a document: what it taught opx holds no longer."""
+    if document.count("/") not in (1, 2):
+        raise typer.BadParameter("write it as Service/ENVIRONMENT/NAME or as KIND/NAME")
+    path = "/".join(quote(part, safe="") for part in document.split("/"))
+    done = Client(data).delete(f"/documents/{path}")
+    if as_json:
+        return show.as_json(done)
+    return show.line(f"deleted {show.plain(done['id'])}")
+
+
+def documents(as_json: AsJson = False, data: Data = None) -> None:
+    """Every document that is kept, and those that cannot be read."""
+    found = Client(data).get("/documents")
+    if as_json:
+        return show.as_json(found)
+    show.table(
+        "Documents",
+        ("id", "applied by", "at"),
+        ((one["id"], one["applied_by"], show.moment(one["applied_at"])) for one in found["items"]),
+    )
+    return show.problems(found["problems"])
+
+
+def schema(kind: Annotated[str, typer.Argument(help="Service, Runbook, ...")]) -> None:
+    """Print the JSON Schema of a kind of document, for an editor. Needs no server."""
+    # Loaded here: no other command needs it.
+    schemas = importlib.import_module("opx.packs.schemas")
+    if kind not in schemas.SPECS:
+        raise typer.BadParameter(f"one of {', '.join(schemas.SPECS)}")
+    show.as_json(schemas.schema(kind))
 
 
 def lint(paths: Paths, as_json: AsJson = False) -> None:
     """Check documents without a server. Exits with 1 when something is wrong."""
     text = _read(paths)
-    finding: dict[str, object] | None = None
-    ids: list[str] = []
-    try:
-        # Loaded here: no other command should wait for everything that reads documents.
-        checked = importlib.import_module("opx.app.documents").check(text.text, "lint", [])
-        ids = [f"{one.document.kind}/{one.document.name}" for one in checked]
-    except DocumentError as error:
-        name, line = text.place(error.line)
-        finding = {"file": name, "line": line, "message": text.said(str(error))}
+    # Loaded here: no other command should wait for everything that reads documents.
+    checked, wrong = importlib.import_module("opx.app.documents").examine(text.text, "lint", [])
+    findings = [_finding(text, error) for error in wrong]
+    ids = [one.id for one in checked]
     if as_json:
-        show.as_json({"documents": ids, "findings": [finding] if finding else []})
-    elif finding:
-        show.line(show.plain(finding["message"]))
+        show.as_json({"documents": ids, "findings": findings})
     else:
-        show.line(f"{len(ids)} documents are well")
-    if finding:
+        for finding in findings:
+            show.line(show.plain(finding["message"]))
+        well = f"{len(ids)} documents are well"
+        show.line(f"{well}, {len(findings)} are not" if findings else well)
+    if findings:
         raise typer.Exit(FAILED)
+
+
+def _finding(text: Text, error: DocumentError) -> dict[str, object]:
+    name, line = text.place(error.line)
+    return {"file": name, "line": line, "message": text.said(str(error))}
+
+
+def _send(path: str, files: list[Path], data: Data) -> Any:
+    """Post the files as one text; what is wrong in it is told as its file has it."""
+    text = _read(files)
+    try:
+        return Client(data).post_yaml(path, text.text, "apply")
+    except CommandFailed as failed:
+        raise CommandFailed(failed.code, text.said(str(failed)), failed.hint) from failed
 
 
 def _read(paths: list[Path]) -> Text:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""``opx watch``, ``notices``, ``quarantine`` and ``audit``: what happened, and the proof of it."""
+"""``opx watch``, ``notices``, ``quarantine``, ``suppressed`` and ``audit``: what happened, what
+did not, and the proof of it."""
 
 from __future__ import annotations
 
@@ -26,6 +27,8 @@ def watch(as_json: AsJson = False, data: Data = None) -> None:
     while True:
         for id, row in client.stream(last):
             last = id
+            if not row:
+                continue
             if as_json:
                 typer.echo(json.dumps(row))
             else:
@@ -54,12 +57,17 @@ def notices(limit: Limit = 50, as_json: AsJson = False, data: Data = None) -> No
     )
 
 
-def quarantine(limit: Limit = 50, as_json: AsJson = False, data: Data = None) -> None:
+def quarantine(
+    before: Annotated[str, typer.Option(help="From a page before: its `next`.")] = "",
+    limit: Limit = 50,
+    as_json: AsJson = False,
+    data: Data = None,
+) -> None:
     """What was sent to opx and not taken in, newest first, with the reason."""
-    found = Client(data).get("/quarantine", limit=limit)
+    found = Client(data).get("/quarantine", before=before, limit=limit)
     if as_json:
         return show.as_json(found)
-    return show.table(
+    show.table(
         "Quarantine",
         ("at", "wire", "from", "reason", "item"),
         (
@@ -67,6 +75,39 @@ def quarantine(limit: Limit = 50, as_json: AsJson = False, data: Data = None) ->
             for one in found["items"]
         ),
     )
+    if found["next"]:
+        show.line(f"[dim]more: --before {show.plain(found['next'])}[/]")
+    return None
+
+
+def suppressed(
+    service: Annotated[str, typer.Option(help="Only this service's.")] = "",
+    before: Annotated[int | None, typer.Option(help="From a page before: its `next`.")] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+    data: Data = None,
+) -> None:
+    """What was seen and changed nothing, newest first, with the reason."""
+    found = Client(data).get("/suppressed", service=service, before=before, limit=limit)
+    if as_json:
+        return show.as_json(found)
+    show.table(
+        "Suppressed",
+        ("at", "about", "rule", "reason", "finding"),
+        (
+            (
+                show.moment(one["at"]),
+                one["subject"],
+                one["body"]["rule"],
+                one["body"]["reason"],
+                show.short(one["body"]["finding"]),
+            )
+            for one in found["items"]
+        ),
+    )
+    if found["next"]:
+        show.line(f"[dim]more: --before {found['next']}[/]")
+    return None
 
 
 @audit.command()

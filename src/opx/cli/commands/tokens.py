@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""``opx token`` and ``opx login``: who may come in."""
+"""``opx token``, ``login`` and ``logout``: who may come in."""
 
 from __future__ import annotations
 
@@ -40,17 +40,18 @@ def create(
 
 @app.command(name="list")
 def list_(as_json: AsJson = False, data: Data = None) -> None:
-    """Every token and session."""
+    """Every token, with the sessions that were opened with it."""
     found = Client(data).get("/tokens")
     if as_json:
         return show.as_json(found)
     return show.table(
         "Tokens",
-        ("id", "name", "roles", "services", "state", "until"),
+        ("id", "name", "what", "roles", "services", "state", "until"),
         (
             (
                 one["id"],
                 one["name"],
+                f"session of {one['parent']}" if one["parent"] else "token",
                 " ".join(one["roles"]),
                 " ".join(one["services"]) or "any",
                 one["state"],
@@ -67,7 +68,7 @@ def revoke(
     as_json: AsJson = False,
     data: Data = None,
 ) -> None:
-    """Revoke a token: it opens nothing from now on."""
+    """Revoke a token or a session: it opens nothing from now on, nor does what it opened."""
     done = Client(data).delete(f"/tokens/{id}")
     if as_json:
         return show.as_json(done)
@@ -82,3 +83,11 @@ def login(as_json: AsJson = False, data: Data = None) -> None:
     if as_json:
         return show.as_json({"url": link, "expires_at": made["expires_at"]})
     return show.line(show.plain(link))
+
+
+def logout(as_json: AsJson = False, data: Data = None) -> None:
+    """Log every browser out that was logged in with a link from here."""
+    Client(data).log_out()
+    if as_json:
+        return show.as_json({"logged_out": True})
+    return show.line("every session from here has ended")

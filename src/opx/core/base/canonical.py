@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 _AS_IT_IS = frozenset({str, int, float, bool, type(None)})
@@ -26,17 +27,30 @@ def plain(value: object) -> Any:
         return value
     if isinstance(value, (list, tuple)):
         return [item if type(item) in _AS_IT_IS else plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, dict):
+        return _mapping(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, (str, bool, int, float)):
         return value
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {name: plain(getattr(value, name)) for name in _names(type(value))}
+    if isinstance(value, Mapping):  # asked late: it is slow to tell
+        return _mapping(value)
     if isinstance(value, (set, frozenset)):
         return sorted(plain(item) for item in value)
     raise TypeError(f"{type(value).__name__} has no canonical JSON form")
+
+
+def _mapping(value: Mapping[Any, object]) -> dict[str, Any]:
+    return {
+        str(key): item if type(item) in _AS_IT_IS else plain(item) for key, item in value.items()
+    }
+
+
+@lru_cache(maxsize=256)
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def dumps(value: object) -> bytes:

@@ -134,12 +134,14 @@ class Node:
 class Document:
     """One document: its envelope checked, its ``spec`` still to be bound by its kind's owner.
 
-    ``hash``: of the canonical JSON of kind, metadata and spec, so layout does not matter.
+    ``root``: the whole of it. ``hash``: of the canonical JSON of kind, metadata and spec, so
+    layout does not matter.
     """
 
     kind: str
     name: str
     labels: dict[str, str]
+    root: Node
     spec: Node
     hash: str
     source: str
@@ -162,6 +164,7 @@ def envelope(root: Node) -> Document:
         kind=top["kind"].text(),
         name=metadata["name"].text(NAME.pattern, 100),
         labels={name: node.text() for name, node in labels.items()},
+        root=root,
         spec=top["spec"],
         hash=hashed,
         source=root.source,

@@ -2,19 +2,20 @@
 
 """The ``needs``/``step`` protocol: how a pure stage asks the world a question.
 
-Beneath all stages. ``needs(state, now)`` returns reads, the engine fetches their answers
-and journals them, ``step(state, answers, now)`` goes on. A read is a value; only the
-engine performs it. An answer that could not be had says so (``ok is None``): it is
-never turned into a yes or a no.
+Beneath all stages. ``needs(state, now)`` returns reads, the engine fetches their answers,
+``step(state, answers, now)`` goes on. Those that a Decision or a Verdict rests on are
+journaled with it; those of a service's own health probe stand in its findings, as evidence.
+A read is a value; only the engine performs it. An answer that could not be had says so
+(``ok is None``): it is never turned into a yes or a no.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from opx.core.base.time import SECOND, Ms, Window
+from opx.core.base.time import SECOND, Ms
 
 
 class ProbeKind(StrEnum):
@@ -48,20 +49,6 @@ class Stat(StrEnum):
 class ProbeRead:
     key: str
     probe: Probe
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricRead:
-    """One number: ``stat`` of one series over ``window``."""
-
-    key: str
-    metric: str
-    labels: dict[str, str] = field(default_factory=dict)
-    window: Window
-    stat: Stat
-
-
-Read: TypeAlias = ProbeRead | MetricRead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

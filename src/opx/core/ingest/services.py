@@ -8,13 +8,18 @@ what it depends on. Read from YAML by ``opx.core.base.documents``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass, field
 
+from opx.core.base import addresses
 from opx.core.base.documents import NAME, Document, Node
 from opx.core.base.reads import Probe, ProbeKind
 from opx.core.base.time import HOUR, MINUTE, SECOND, Ms
 from opx.core.ingest.signals import Identity, Severity
+
+KIND = "Service"
+MOST_PARAMETERS = 50
+_PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +35,8 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """``target``: what an action acts on, ``supervisor-url#program`` for a supervised process."""
+    """``target``: what an action acts on, ``supervisor-url#program`` for a supervised process.
+    ``parameters``: what the steps of a runbook may be filled with, ``${{ service.NAME }}``."""
 
     name: str
     environment: str
@@ -38,7 +44,22 @@ class Service:
     health: Health | None = None
     target: str = ""
     depends_on: tuple[str, ...] = ()
+    parameters: dict[str, str] = field(default_factory=dict)
     hash: str = ""
+
+    @property
+    def id(self) -> str:
+        """As its document is stored: a name is one service in each environment."""
+        return id_of(self.environment, self.name)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The ids of the services it depends on, which are in its own environment."""
+        return tuple(id_of(self.environment, name) for name in self.depends_on)
+
+
+def id_of(environment: str, name: str) -> str:
+    return f"{KIND}/{environment}/{name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,41 +96,23 @@ class Catalogue:
         )
 
 
-KIND = "Service"
-_ADDRESS = {
-    ProbeKind.HTTP: r"https?://[^\s#]+",
-    ProbeKind.TCP: r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}",
-    ProbeKind.PROCESS: r"[a-z][a-z0-9+.-]*://[^\s#]+#[^\s#]+",
-}
-
-
 def bind_service(document: Document) -> Service:
     """Read a ``Service`` document. ``DocumentError`` with the line of whatever is wrong."""
     if document.kind != KIND:
         raise document.spec.wrong(f"a {KIND} is expected, not a {document.kind}")
-    spec = document.spec.fields(("environment",), ("owner", "health", "target", "dependsOn"))
+    spec = document.spec.fields(
+        ("environment",), ("owner", "health", "target", "dependsOn", "parameters")
+    )
     return Service(
         name=document.name,
         environment=spec["environment"].text(NAME.pattern, 100),
         owner=spec["owner"].text(most=200) if "owner" in spec else "",
         health=_health(spec["health"]) if "health" in spec else None,
-        target=spec["target"].text(_ADDRESS[ProbeKind.PROCESS]) if "target" in spec else "",
+        target=addresses.target(spec["target"]) if "target" in spec else "",
         depends_on=_depends_on(spec["dependsOn"], document.name) if "dependsOn" in spec else (),
+        parameters=_parameters(spec["parameters"]) if "parameters" in spec else {},
         hash=document.hash,
     )
-
-
-def bind_catalogue(documents: Iterable[Document]) -> Catalogue:
-    """The catalogue of the ``Service`` documents among ``documents``; no service twice."""
-    services: dict[tuple[str, str], Service] = {}
-    for document in documents:
-        if document.kind == KIND:
-            service = bind_service(document)
-            key = (service.environment, service.name)
-            if key in services:
-                raise document.spec.wrong(f"{service.name!r} is already in {service.environment!r}")
-            services[key] = service
-    return Catalogue(services=services)
 
 
 def _health(node: Node) -> Health:
@@ -120,13 +123,23 @@ def _health(node: Node) -> Health:
         raise node.wrong("health asks exactly one thing", f"one of {', '.join(kinds)}")
     usual = Health(probe=Probe(kind=asked[0], address=""))
     timeout = fields["timeout"].duration(10, MINUTE) if "timeout" in fields else SECOND
-    address = fields[asked[0].value].text(_ADDRESS[asked[0]])
+    address = addresses.probe(fields[asked[0].value], asked[0])
     return Health(
         probe=Probe(kind=asked[0], address=address, timeout=timeout),
         interval=fields["interval"].duration(100, HOUR) if "interval" in fields else usual.interval,
         failures=fields["failures"].integer(1, 100) if "failures" in fields else usual.failures,
         severity=fields["severity"].choice(Severity) if "severity" in fields else usual.severity,
     )
+
+
+def _parameters(node: Node) -> dict[str, str]:
+    entries = node.entries()
+    if len(entries) > MOST_PARAMETERS:
+        raise node.wrong(f"a service has at most {MOST_PARAMETERS} parameters")
+    for name, entry in entries.items():
+        if not _PARAMETER.fullmatch(name):
+            raise entry.wrong(f"{name!r} is not a name for a parameter", "write it like_this")
+    return {name: entry.text(most=1_000) for name, entry in entries.items()}
 
 
 def _depends_on(node: Node, name: str) -> tuple[str, ...]:

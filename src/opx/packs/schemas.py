@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The JSON Schema of each kind of document, for editors and for whoever writes them.
+
+What a schema refuses opx refuses; opx also refuses what only it can know (an expression
+that does not compile, an action that is not registered, a dependency that is not there).
+The readers of the stages decide; a test holds the fields named here against theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from opx.core.base.addresses import FORMS
+from opx.core.base.documents import API_VERSION, NAME
+from opx.core.base.reads import ProbeKind, Stat
+from opx.core.decide.runbooks import InputType
+from opx.core.detect.finding import FindingKind
+from opx.core.ingest.signals import Severity
+
+Schema = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def _object(required: Iterable[str] = (), /, **properties: Schema) -> Schema:
+    """A mapping with these fields and no other; ``_`` at the end of a name is left out."""
+    return {
+        "type": "object",
+        "properties": {name.rstrip("_"): each for name, each in properties.items()},
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def _text(pattern: str = "", most: int = 2_000) -> Schema:
+    return {
+        "type": "string",
+        "maxLength": most,
+        **({"pattern": f"^({pattern})$"} if pattern else {}),
+    }
+
+
+def _whole(least: int, most: int) -> Schema:
+    return {"type": "integer", "minimum": least, "maximum": most}
+
+
+def _list(items: Schema, least: int = 0) -> Schema:
+    return {"type": "array", "items": items, "minItems": least}
+
+
+def _words(words: Iterable[str]) -> Schema:
+    """One of ``words``, in any case."""
+    any_case = (
+        "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in word) for word in words
+    )
+    return _text("|".join(any_case))
+
+
+def _of(schema: Schema) -> Schema:
+    """A mapping with any keys."""
+    return {"type": "object", "additionalProperties": schema}
+
+
+ANY: Schema = {}
+NAMED = _text(NAME.pattern, 100)
+SPAN = _text(r"[0-9]{1,16}(ms|s|m|h|d)")
+TEXT = _text()
+SAID = _text(r"[\s\S]*\S[\s\S]*")
+NUMBER: Schema = {"type": "number"}
+TRUTH: Schema = {"type": "boolean"}
+SEVERITY: Schema = {
+    "anyOf": [_words(each.name for each in Severity), {"enum": [int(each) for each in Severity]}]
+}
+ADDRESSES = {kind.value: _text(FORMS[kind][0]) for kind in ProbeKind}
+ONE_QUESTION: Schema = {"oneOf": [{"required": [kind.value]} for kind in ProbeKind]}
+PROBE = {**_object(timeout=SPAN, **ADDRESSES), **ONE_QUESTION}
+_STEP: dict[str, Schema] = {
+    "id": NAMED,
+    "uses": TEXT,
+    "with_": _of({"type": ["string", "integer", "boolean"]}),
+    "timeout": SPAN,
+    "retries": _whole(0, 10),
+}
+
+SPECS: dict[str, Schema] = {
+    "Service": _object(
+        ["environment"],
+        environment=NAMED,
+        owner=_text(most=200),
+        health={
+            **_object(
+                interval=SPAN, timeout=SPAN, failures=_whole(1, 100), severity=SEVERITY, **ADDRESSES
+            ),
+            **ONE_QUESTION,
+        },
+        target=ADDRESSES[ProbeKind.PROCESS.value],
+        dependsOn={**_list(NAMED), "uniqueItems": True},
+        parameters=_of(_text(most=1_000)),
+    ),
+    "DetectionRule": {
+        **_object(
+            ["metric", "stat", "window", "severity", "justification"],
+            metric=_text(r"\S+", 200),
+            stat=_words(each.value for each in Stat),
+            window=SPAN,
+            severity=SEVERITY,
+            justification=SAID,
+            labels=_of(_text(most=200)),
+            above=NUMBER,
+            below=NUMBER,
+            for_=SPAN,
+            kind=_words(each.value for each in FindingKind),
+        ),
+        "oneOf": [{"required": ["above"]}, {"required": ["below"]}],
+    },
+    "Policy": _object(
+        ceiling=SEVERITY,
+        cooldown=SPAN,
+        breakerAfter=_whole(1, 100),
+        approvalTtl=SPAN,
+        calibratedAfter=_whole(1, 100_000),
+        minPFix={"type": "number", "minimum": 0, "maximum": 1},
+    ),
+    "Runbook": _object(
+        ["purpose", "when", "steps", "verify"],
+        purpose=SAID,
+        when=_list(TEXT, 1),
+        steps=_list(_object(["id", "uses"], undo=TEXT, **_STEP), 1),
+        verify=_object(
+            probe=PROBE, passes=_whole(1, 100), of=_whole(1, 100), every=SPAN, within=SPAN
+        ),
+        inputs=_of(
+            _object(
+                type=_words(each.value for each in InputType),
+                pattern=TEXT,
+                required=TRUTH,
+                default={"type": ["string", "integer", "boolean"]},
+            )
+        ),
+        preconditions=_list(_object(["id", "probe", "expect"], id=NAMED, probe=PROBE, expect=TEXT)),
+        rollback=_list(_object(["id", "uses"], **_STEP)),
+        irreversible=TEXT,
+    ),
+}
+
+
+def schema(kind: str) -> Schema:
+    """The JSON Schema of a whole document of this kind. ``KeyError`` for another word."""
+    spec = SPECS[kind]
+    metadata = _object(["name"], name=NAMED, labels=_of(TEXT), owner=ANY, severity=ANY, tags=ANY)
+    return {
+        "$schema": DIALECT,
+        "title": f"opx {kind}",
+        **_object(
+            ["apiVersion", "kind", "metadata", "spec"],
+            apiVersion={"const": API_VERSION},
+            kind={"const": kind},
+            metadata=metadata,
+            spec=spec,
+        ),
+    }
