@@ -22,7 +22,7 @@ import numpy as np
 
 from opx.core.base import canonical
 from opx.core.base.reads import Stat
-from opx.core.base.time import SECOND, Ms
+from opx.core.base.time import DAY, SECOND, Ms
 from opx.core.ingest.signals import MetricBatch, Series
 from opx.engine import records
 from opx.engine.ports import (
@@ -118,7 +118,12 @@ class _MemoryTx:
         records.of(kind).check("id")
         return self.rows.get(kind, {}).get(id)
 
-    def find(self, kind: type[R], *where: Where, order: str = "", limit: int = 1000) -> list[R]:
+    def count(self, kind: type, *where: Where) -> int:
+        return len(self.find(kind, *where))
+
+    def find(
+        self, kind: type[R], *where: Where, order: str = "", limit: int | None = None
+    ) -> list[R]:
         record = records.of(kind)
         order = order or record.key
         by = order.removeprefix("-")
@@ -158,6 +163,14 @@ class _MemoryTx:
         for row in rows:
             self._kept(row)[row.id] = row  # type: ignore[attr-defined]
 
+    def drop(self, kind: type, *where: Where) -> int:
+        if not where or not records.of(kind).droppable:
+            raise ValueError(f"not every {kind.__name__} can be dropped")
+        going: list[Any] = self.find(kind, *where)
+        for row in going:
+            del self._own(kind)[row.id]
+        return len(going)
+
     def append(self, *entries: Entry) -> None:
         first = len(self.journal) + 1
         numbered = (replace(entry, seq=first + n) for n, entry in enumerate(entries))
@@ -167,6 +180,9 @@ class _MemoryTx:
         kind = type(row)
         if records.of(kind).kind is Entry:
             raise ValueError("the journal is only appended to")
+        return self._own(kind)
+
+    def _own(self, kind: type) -> dict[Any, Any]:
         if kind not in self._copied:
             self.rows[kind] = dict(self.rows.get(kind, {}))
             self._copied.add(kind)
@@ -316,5 +332,16 @@ class MemoryTelemetry:
                     )
         return [Bucket(start, _STATS[query.stat](values)) for start, values in found.items()]
 
+    async def forget(self, before: Ms) -> int:
+        end = before // DAY
+        days = {int(at) // DAY for part in self._parts for at in part.points.at}
+        for part in self._parts:
+            part.points = _those(part.points, part.points.at >= end * DAY)
+        return sum(day < end for day in days)
+
     async def close(self) -> None:
         self._parts = []
+
+
+def _those(points: MetricBatch, which: np.ndarray[Any, Any]) -> MetricBatch:
+    return MetricBatch(sid=points.sid[which], at=points.at[which], value=points.value[which])

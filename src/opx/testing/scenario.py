@@ -11,7 +11,10 @@ never look inside: everything it reports was read from the store or from the fak
     grants:     [{runbook, environment, service, autonomy, probation}]
     given:      [{at: seconds, <one thing that happens>}]
     until:      seconds
-    expect:     any of the keys that ``Result.plain`` has
+    expect:     any of the keys that ``Result.plain`` has; ``incidents`` and ``notices`` always
+
+Lists are whole: an incident or a notice that ``expect`` does not name is a difference, so a
+scenario also fails when too much happens.
 
 What can happen: ``alerts``: [{labels, resolved, times}], ``events``: [{id, type, ...}],
 ``health``: {service: yes | no | hung}, ``repair``: {service: works | fails},
@@ -35,18 +38,29 @@ from opx.core.detect.finding import Finding
 from opx.core.incident.incident import Incident
 from opx.core.ingest import identity
 from opx.core.ingest.signals import Alert, Event, Identity, Severity, Tick
-from opx.core.notify.notice import Notice
+from opx.engine import journal
 from opx.engine.beats.case import Knowledge
 from opx.engine.beats.parts import Parts
 from opx.engine.brain import Brain
 from opx.engine.hands import EPOCH, Hands
-from opx.engine.ports import Batch, Clock, Command, ReadTx, Saved, Store, Where, Workflows
+from opx.engine.ports import (
+    Batch,
+    Clock,
+    Command,
+    Entry,
+    ReadTx,
+    Saved,
+    Store,
+    Where,
+    Workflows,
+    WriteTx,
+)
 from opx.testing import virtual
 from opx.testing.memory import MemoryLog, MemoryStore, MemoryTelemetry
 from opx.testing.world import FakeAction, FakeProber, FakeReceiver, PlainSigner
 
 ALERT_LIFE: Ms = 5 * MINUTE
-MANY = 100_000
+ALWAYS = ("incidents", "notices")
 
 
 class ServedWorkflows(Workflows, Protocol):
@@ -93,7 +107,7 @@ class Town:
     async def begin(self, grants: list[Mapping[str, Any]]) -> None:
         now = self.clock.now()
         running = Mode(id="all", automation=Automation.RUNNING, by="test", reason="", at=now)
-        given = [_grant(each, now) for each in grants]
+        given = [_grant(each, self.knowledge, now) for each in grants]
         await self.store.write(lambda tx: tx.save(running, *given))
         await self.store.write(lambda tx: tx.set(Saved(id=EPOCH, seq=1)))
         self.start_brain()
@@ -147,6 +161,18 @@ class Town:
             await self.log.append(Batch(items=(Tick(self.clock.now()),)))
             await self.clock.sleep(SECOND)
 
+    async def switch(self, scope: str, to: Automation) -> None:
+        """A person halts or resumes ``scope``."""
+        now, by = self.clock.now(), "a person"
+
+        def write(tx: WriteTx) -> None:
+            known = tx.get(Mode, scope)
+            version = known.version + 1 if known else 1
+            tx.save(Mode(id=scope, automation=to, by=by, reason="", at=now, version=version))
+            tx.append(journal.entry(now, "automation", f"automation.{to}", by, scope=scope))
+
+        await self.store.write(write)
+
     def stop(self) -> None:
         self._stop.set()
 
@@ -154,8 +180,10 @@ class Town:
         """``yes``, ``no`` (nobody listens) or ``hung`` (no answer in time)."""
         for service in self.knowledge.catalogue.services.values():
             if service.name == name and service.health is not None:
+                probe = service.health.probe
                 detail = {"yes": "", "no": "connection refused", "hung": "timed out"}[state]
-                self.prober.say(service.health.probe.address, state == "yes", detail=detail)
+                after = probe.timeout if state == "hung" else 0
+                self.prober.say(probe.address, state == "yes", detail=detail, after=after)
 
     def _repaired(self, target: str) -> None:
         for service in self.knowledge.catalogue.services.values():
@@ -196,9 +224,15 @@ async def _nothing() -> None:
     return None
 
 
-def _grant(told: Mapping[str, Any], now: Ms) -> Grant:
+def _grant(told: Mapping[str, Any], knowledge: Knowledge, now: Ms) -> Grant:
+    """For the runbook and the target that are known, as a person would be granting it."""
+    runbook = knowledge.runbook(str(told["runbook"]))
+    service = knowledge.service(str(told["environment"]), str(told["service"]))
     return Grant(
         id=f"{told['runbook']}|{told['environment']}|{told['service']}",
+        runbook_hash=runbook.hash if runbook else "",
+        target=service.target if service else "",
+        parameters=runbook.takes(service.parameters) if runbook and service else {},
         autonomy=Autonomy[str(told["autonomy"]).upper()],
         by="a person",
         at=now,
@@ -224,23 +258,13 @@ async def _happen(town: Town, step: Mapping[str, Any]) -> None:
             for service, how in told.items():
                 (town.stubborn.add if how == "fails" else town.stubborn.discard)(service)
         elif name in ("halt", "resume"):
-            await _switch(town, told, Automation.HALTED if name == "halt" else Automation.RUNNING)
+            await town.switch(told, Automation.HALTED if name == "halt" else Automation.RUNNING)
         elif name == "command":
             await _command(town, told)
         elif name == "crash":
             await town.crash_brain()
         elif name != "at":
             raise ValueError(f"nothing in a scenario is called {name!r}")
-
-
-async def _switch(town: Town, scope: str, to: Automation) -> None:
-    def write(tx: Any) -> None:
-        known = tx.get(Mode, scope)
-        version = known.version + 1 if known else 1
-        now = town.clock.now()
-        tx.save(Mode(id=scope, automation=to, by="a person", reason="", at=now, version=version))
-
-    await town.store.write(write)
 
 
 async def _command(town: Town, told: Mapping[str, Any]) -> None:
@@ -254,6 +278,7 @@ async def _command(town: Town, told: Mapping[str, Any]) -> None:
         kind, order = newest[subject]
         found = await town.store.read(lambda tx: tx.find(kind, order=order, limit=1))
         subject = found[0].id
+    approval = await town.store.read(lambda tx: tx.get(Approval, subject))
     town.sent += 1
     command = Command(
         id=f"command-{town.sent}",
@@ -261,15 +286,16 @@ async def _command(town: Town, told: Mapping[str, Any]) -> None:
         subject=subject,
         actor=str(told.get("by", "a person")),
         at=town.clock.now(),
+        body={"plan": approval.plan} if approval is not None else {},
     )
     await town.store.write(lambda tx: tx.save(command))
 
 
 def _report(tx: ReadTx) -> dict[str, Any]:
     """Everything ``expect`` may speak of."""
-    runs = tx.find(Run, order="created_at", limit=MANY)
+    runs = tx.find(Run, order="created_at")
     return {
-        "findings": len(tx.find(Finding, limit=MANY)),
+        "findings": len(tx.find(Finding)),
         "incidents": [
             {
                 "environment": incident.group.environment,
@@ -280,18 +306,21 @@ def _report(tx: ReadTx) -> dict[str, Any]:
                 "acknowledged_by": incident.acknowledged_by,
                 "linked": incident.previous is not None,
             }
-            for incident in tx.find(Incident, order="opened_at", limit=MANY)
+            for incident in tx.find(Incident, order="opened_at")
         ],
         "decisions": [
             {
                 "answer": decision.answer.name.lower(),
                 "reasons": sorted({str(reason) for reason in decision.reasons}),
             }
-            for incident in tx.find(Incident, order="opened_at", limit=MANY)
+            for incident in tx.find(Incident, order="opened_at")
             for decision in tx.find(Decision, Where("incident", "eq", incident.id), order="at")
         ],
         "runs": [str(run.status) for run in runs],
-        "notices": [str(notice.edge) for notice in tx.find(Notice, order="at", limit=MANY)],
+        "notices": [
+            entry.body["edge"]
+            for entry in tx.find(Entry, Where("kind", "eq", "notice.made"))  # in their order
+        ],
         "approvals": [row.approved for row in tx.find(Approval, order="requested_at")],
         "breakers": sorted(row.id for row in tx.find(Breaker) if row.opened_at is not None),
     }
@@ -334,6 +363,7 @@ def play(
 def differences(expected: Mapping[str, Any], result: Result) -> list[str]:
     """Where the result is not what was expected; a mapping in a list may name fewer fields."""
     found = [f"a loop of brain failed: {failure}" for failure in result.failures]
+    found += [f"{name}: say which are expected, or []" for name in ALWAYS if name not in expected]
     for name, wanted in expected.items():
         got = result.plain[name]
         if isinstance(wanted, list) and isinstance(got, list) and len(wanted) == len(got):

@@ -8,6 +8,7 @@ so that a test can say "once" and mean it; nothing here touches anything.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from collections import Counter, defaultdict, deque
@@ -15,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from opx.core.base.reads import Answer, Probe
-from opx.core.decide.actions import ActionSpec, Undo
+from opx.core.base.time import SECOND, Ms
+from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
 from opx.core.notify.notice import Notice
 from opx.engine.ports import Clock, EffectKnown
 from opx.errors import OpxError, Refused, Unavailable
@@ -27,6 +29,7 @@ class Told:
 
     ok: bool | None
     detail: str = ""
+    after: Ms = 0
 
 
 NOBODY = Told(None, "nobody said what this address answers")
@@ -40,14 +43,17 @@ class FakeProber:
         self._clock = clock
         self._script: dict[str, deque[Told]] = {}
 
-    def say(self, address: str, *oks: bool | None, detail: str = "") -> None:
-        """From now on ``address`` answers these, one after the other, and the last for ever."""
-        self._script[address] = deque(Told(ok, detail) for ok in oks)
+    def say(self, address: str, *oks: bool | None, detail: str = "", after: Ms = 0) -> None:
+        """From now on ``address`` answers these, one after the other, and the last for ever;
+        each after that long."""
+        self._script[address] = deque(Told(ok, detail, after) for ok in oks)
 
     async def ask(self, key: str, probe: Probe) -> Answer:
         self.asked[probe.address] += 1
         script = self._script.get(probe.address)
         told = NOBODY if not script else script.popleft() if len(script) > 1 else script[0]
+        if told.after:
+            await self._clock.sleep(told.after)
         return Answer(
             key=key,
             at=self._clock.now(),
@@ -57,7 +63,9 @@ class FakeProber:
         )
 
 
-RESTART = ActionSpec(name="process.restart", undo=Undo.NOT_NEEDED)
+RESTART = ActionSpec(
+    name="process.restart", undo=Undo.NOT_NEEDED, blast=Blast.PROCESS, on_halt=OnHalt.FINISH
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,19 +73,23 @@ class FakeAction:
     """``Action`` whose effect is a count. ``effects``: how often it took effect, by target.
 
     ``targets`` None: every target exists. ``hidden``: targets that cannot be seen now.
-    ``failures``: what the next calls of ``apply`` raise, before any effect. ``then`` is
-    called with the target after each effect: where a scenario lets the world get well.
+    ``failures``: what the next calls of ``apply`` raise, before any effect; ``lost``: what
+    the next ones raise after it, as when an answer is lost. ``then`` is called with the
+    target after each effect: where a scenario lets the world get well. ``slow``: how long an
+    effect on a target takes.
     """
 
     spec: ActionSpec = RESTART
     targets: frozenset[str] | None = None
     hidden: set[str] = field(default_factory=set)
     failures: deque[OpxError] = field(default_factory=deque)
+    lost: deque[OpxError] = field(default_factory=deque)
+    slow: dict[str, Ms] = field(default_factory=dict)
     then: Callable[[str], None] = lambda _: None
     effects: Counter[str] = field(default_factory=Counter)
     keys: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    async def observe(self, target: str) -> dict[str, str]:
+    async def observe(self, target: str, inputs: dict[str, str]) -> dict[str, str]:
         if target in self.hidden or not self._exists(target):
             raise Unavailable(f"{target} cannot be seen")
         return {"effects": str(self.effects[target])}
@@ -91,11 +103,17 @@ class FakeAction:
     async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
         if not self._exists(target):
             raise Refused(f"there is no {target}")
+        if target in self.hidden:
+            raise Unavailable(f"{target} does not answer")
         if self.failures:
             raise self.failures.popleft()
+        if target in self.slow:
+            await asyncio.sleep(self.slow[target] / SECOND)
         self.effects[target] += 1
         self.keys[target].append(key)
         self.then(target)
+        if self.lost:
+            raise self.lost.popleft()
         return f"{self.spec.name} {target}: done"
 
     def dry_run(self, target: str, inputs: dict[str, str]) -> str:

@@ -43,6 +43,28 @@ def test_the_wire_gives_back_what_was_written(at: int) -> None:
     assert time.to_wire(at).endswith("Z")
 
 
+@pytest.mark.parametrize(
+    ("at", "text"),
+    [
+        (-(10**18), "0001-01-01T00:00:00.000Z"),
+        (-62_135_596_800_000, "0001-01-01T00:00:00.000Z"),
+        (-30_610_224_000_000, "1000-01-01T00:00:00.000Z"),
+        (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+        (10**30, "9999-12-31T23:59:59.999Z"),
+    ],
+)
+def test_every_instant_can_be_written(at: int, text: str) -> None:
+    """Beyond the years 1 to 9999 it is the nearest that can be: never an error."""
+    assert time.to_wire(at) == text
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59.999-00:01"])
+def test_an_instant_that_could_not_be_written_is_not_read(text: str) -> None:
+    """A zone can push an instant out of the years that the wire has."""
+    with pytest.raises(ValueError, match="years 1 to 9999"):
+        time.from_wire(text)
+
+
 def test_an_inclusive_end_is_the_next_instant() -> None:
     """``...59.999Z`` ends where the next window begins; any other end is itself."""
     assert time.window_end("1970-01-01T00:00:59.999Z") == 60_000
@@ -71,4 +93,11 @@ def test_a_duration_is_a_number_and_a_unit(text: str, span: int) -> None:
 def test_anything_else_is_no_duration(text: str) -> None:
     """The error shows what can be written."""
     with pytest.raises(ValueError, match="write 250ms"):
+        time.duration(text)
+
+
+@pytest.mark.parametrize("text", ["36526d", "9999999999999999ms"])
+def test_a_duration_has_an_end(text: str) -> None:
+    """More than a century from now is no instant that anybody means."""
+    with pytest.raises(ValueError, match="century"):
         time.duration(text)

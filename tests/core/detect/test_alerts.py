@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+
 from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.detect import alerts
 from opx.core.detect.alerts import AlertState
@@ -150,9 +152,31 @@ def test_what_comes_after_its_own_expiry_has_ended_and_begun_again() -> None:
 
     assert edges(at_once) == [
         (CLEARED, ClearReason.EXPIRED, 5 * MINUTE),
-        (FIRING, None, 5 * MINUTE + 1),
+        (FIRING, None, 5 * MINUTE),
     ]
     assert at_once == in_two
+
+
+def test_what_begins_again_in_the_millisecond_of_its_end_does_so_after_a_restart_too() -> None:
+    """Fired, resolved and fired in one millisecond: the second has the next one, and an id of
+    its own, also where all that is left of the first is what ``save`` has kept."""
+    state = AlertState()
+    alerts.step(state, [alert(T), resolved(T)], T)
+    restarted = AlertState.load([], json.loads(json.dumps(alerts.save(state))))
+
+    again = alerts.step(restarted, [alert(T)], T)
+
+    assert edges(again) == [(FIRING, None, 1)]
+    assert again == alerts.step(state, [alert(T)], T)
+
+
+def test_of_the_ends_only_the_newest_are_kept() -> None:
+    """What comes later cannot begin in the millisecond of an older one."""
+    state = AlertState()
+    told = [alert(T, name="a"), resolved(T, name="a"), alert(T, name="b"), resolved(T + 1, "b")]
+    alerts.step(state, told, T + 1)
+
+    assert alerts.save(state) == {"b": T + 1}
 
 
 def test_expiries_come_in_their_order_and_only_once() -> None:

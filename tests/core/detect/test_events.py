@@ -4,14 +4,27 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+
+from opx.core.base import canonical
 from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.correlate import stage as correlate
 from opx.core.detect import events
 from opx.core.detect.events import EventState
-from opx.core.detect.finding import ClearReason, FindingKind, FindingState
+from opx.core.detect.finding import ClearReason, Finding, FindingKind, FindingState
 from opx.core.ingest.signals import Event, Identity, Severity
 
 T: Ms = 1_767_225_600_000
+
+
+FIRING = FindingState.FIRING
+
+
+def states(findings: list[Finding]) -> list[FindingState]:
+    return [finding.state for finding in findings]
 
 
 def event(id: str, at: Ms = T, severity: Severity | None = Severity.SEV2, **more: str) -> Event:
@@ -128,11 +141,49 @@ def test_names_are_forgotten_after_a_quarter_of_an_hour() -> None:
     assert list(state.told) == [("prod", "orders", "/cloud", "2")]
 
 
-def test_a_restart_knows_what_is_open() -> None:
-    """A loaded state takes a redelivery for one, and lets the finding expire in its time."""
-    found = events.step(EventState(), [event("1")], T)
-    loaded = EventState.load(found)
+def test_a_redelivery_is_one_for_a_quarter_of_an_hour_whether_or_not_a_tick_came() -> None:
+    """After it came last. At its end, not a millisecond earlier, the name is another event."""
+    for ticks in ([], [T + 15 * MINUTE - 1], [T + 15 * MINUTE]):
+        state = EventState()
+        events.step(state, [event("1")], T)
+        for tick in ticks:
+            events.step(state, [], tick)
 
-    assert events.step(loaded, [event("1", T + 1)], T + 1) == []
-    [expired] = events.step(loaded, [], T + 5 * MINUTE)
-    assert (expired.id, expired.at) == (found[0].id, T + 5 * MINUTE)
+        early, late = event("1", T + 15 * MINUTE - 1), event("1", T + 15 * MINUTE)
+        if ticks != [T + 15 * MINUTE]:
+            again = deepcopy(state)
+            assert FIRING not in states(events.step(again, [early], early.received_at))
+            assert FIRING not in states(events.step(again, [late], late.received_at))
+        assert FIRING in states(events.step(state, [late], late.received_at))
+
+
+def test_more_names_than_can_be_remembered_push_out_the_oldest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A flood of events costs bounded memory."""
+    monkeypatch.setattr(events, "MOST_REMEMBERED", 3)
+    state = EventState()
+
+    events.step(state, [event(str(number), T + number) for number in range(5)], T + 5)
+
+    assert [name[-1] for name in state.told] == ["2", "3", "4"]
+
+
+def test_a_restart_knows_what_is_open_and_what_was_told() -> None:
+    """A loaded state takes a redelivery for one: of what began a finding, of what only made it
+    last, and of what was over by then; and it lets the finding expire in its time."""
+    state = EventState()
+    told = [event("0", subject="i-0"), event("1", T + MINUTE), event("2", T + 2 * MINUTE)]
+    found = events.step(state, told, T + 2 * MINUTE)
+    rows = {one.id: one for one in (*found, *events.refreshed(state))}
+    ended = events.step(state, [], T + 5 * MINUTE)
+    assert [one.id for one in ended] == [found[0].id]
+    del rows[found[0].id]
+
+    loaded = EventState.load(rows.values(), canonical.plain(told))
+
+    again = [replace(one, received_at=T + 5 * MINUTE) for one in told]
+    assert loaded.told == state.told
+    assert events.step(loaded, again, T + 5 * MINUTE) == []
+    [expired] = events.step(loaded, [], T + 7 * MINUTE)
+    assert (expired.id, expired.at) == (found[1].id, T + 7 * MINUTE)

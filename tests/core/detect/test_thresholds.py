@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opx.core.base.reads import Stat
-from opx.core.base.time import MINUTE, SECOND, Ms
+from opx.core.base.time import HOUR, MINUTE, SECOND, Ms
 from opx.core.detect import thresholds
 from opx.core.detect.finding import ClearReason, Finding, FindingKind, FindingState
 from opx.core.detect.rules import Side, ThresholdRule
@@ -65,7 +67,20 @@ def batch(*points: Point) -> MetricBatch:
 def run(
     state: ThresholdState, *points: Point, rules: tuple[ThresholdRule, ...] = (rule(),)
 ) -> list[Finding]:
-    return thresholds.step(state, rules, SERIES, batch(*points), T)
+    """Bind the rules, unless they are in force, and take the points in."""
+    found = []
+    if not thresholds.in_force(state, rules):
+        found += thresholds.bind(state, rules, T)
+    return found + thresholds.step(state, SERIES, batch(*points), T)
+
+
+def ticked(state: ThresholdState, at: Ms) -> list[Finding]:
+    return thresholds.step(state, SERIES, None, T + at)
+
+
+def saved(state: ThresholdState) -> dict[str, Any]:
+    """What a store would give back."""
+    return json.loads(json.dumps(thresholds.save(state), allow_nan=False))
 
 
 def edges(findings: list[Finding]) -> list[tuple[FindingState, Ms]]:
@@ -80,7 +95,7 @@ def test_a_window_is_judged_by_the_first_point_after_it() -> None:
     [finding] = run(state, (0, 10_000, 0.0))
 
     assert finding.id == Finding.id_of(
-        "threshold/slow", "latency_ms{host=a,service=orders}", T + 10_000
+        "threshold/slow/h1", "latency_ms{host=a,service=orders}", T + 10_000
     )
     assert (finding.rule, finding.state, finding.kind) == (
         "threshold/slow",
@@ -183,7 +198,8 @@ def test_only_matching_series_are_watched() -> None:
 def test_a_series_nobody_has_named_is_counted_and_tried_again() -> None:
     """Its points cannot be matched, which is a number and not an error."""
     state = ThresholdState()
-    thresholds.step(state, (rule(),), {}, batch((0, 0, 200.0)), T)
+    thresholds.bind(state, (rule(),), T)
+    thresholds.step(state, {}, batch((0, 0, 200.0)), T)
     assert state.nameless == 1
 
     found = run(state, (0, 10_000, 200.0), (0, 20_000, 200.0))
@@ -198,12 +214,12 @@ def test_a_silent_series_expires() -> None:
         run(state, (0, 0, 200.0), (0, 10_000, 200.0))
     expiry = 10_000 + 15 * MINUTE
 
-    assert thresholds.step(by_tick, (rule(),), SERIES, None, T + expiry - 1) == []
-    [ticked] = thresholds.step(by_tick, (rule(),), SERIES, None, T + expiry)
+    assert ticked(by_tick, expiry - 1) == []
+    [expired] = ticked(by_tick, expiry)
     [pointed] = run(by_point, (0, expiry + 5_000, 200.0))
 
-    assert (ticked.cleared, ticked.at) == (ClearReason.EXPIRED, T + expiry)
-    assert pointed == ticked
+    assert (expired.cleared, expired.at) == (ClearReason.EXPIRED, T + expiry)
+    assert pointed == expired
     run(by_tick, (0, expiry + 5_000, 200.0))
     assert thresholds.save(by_tick) == thresholds.save(by_point)
 
@@ -213,7 +229,7 @@ def test_the_last_points_of_a_silent_series_still_count() -> None:
     state = ThresholdState()
     run(state, (0, 0, 200.0), (0, 10_000, 50.0))
 
-    [cleared] = thresholds.step(state, (rule(),), SERIES, None, T + MINUTE * 60)
+    [cleared] = ticked(state, MINUTE * 60)
 
     assert (cleared.cleared, cleared.at) == (ClearReason.RESOLVED, T + 20_000)
 
@@ -224,11 +240,61 @@ def test_a_rule_that_is_changed_or_removed_clears_what_it_had_open() -> None:
     run(state, (0, 0, 200.0), (0, 10_000, 200.0))
     strict = rule(hash="h2", limit=10.0)
 
-    [cleared] = thresholds.step(state, (strict,), SERIES, None, T + 11_000)
-    assert (cleared.cleared, cleared.at) == (ClearReason.EXPIRED, T + 11_000)
+    [cleared] = thresholds.bind(state, (strict,), T + 11_000)
+    assert (cleared.cleared, cleared.at) == (ClearReason.WITHDRAWN, T + 11_000)
     assert edges(run(state, (0, 20_000, 50.0), (0, 30_000, 50.0), rules=(strict,))) == [
         (FIRING, 30_000)
     ]
+
+
+def test_a_state_that_was_saved_works_by_the_rules_it_was_saved_with() -> None:
+    """A replay needs no documents, and knows that others are in force by now."""
+    state = ThresholdState()
+    run(state, (0, 0, 200.0))
+
+    loaded = thresholds.load(saved(state))
+
+    assert thresholds.in_force(loaded, (rule(),))
+    assert not thresholds.in_force(loaded, (rule(hash="h2"),))
+    assert edges(thresholds.step(loaded, SERIES, batch((0, 10_000, 0.0)), T)) == [(FIRING, 10_000)]
+
+
+def test_a_changed_rule_never_fires_under_the_id_of_the_old() -> None:
+    """Both saw the same window of the same stream: two findings."""
+    state = ThresholdState()
+    [old] = run(state, (0, 0, 200.0), (0, 10_000, 200.0))
+
+    found = run(state, (0, 5_000, 200.0), (0, 10_000, 200.0), rules=(rule(hash="h2"),))
+
+    assert [(one.state, one.at - T) for one in found] == [(CLEARED, 0 + 10_000), (FIRING, 10_000)]
+    assert found[0].id == old.id
+    assert found[1].id != old.id
+
+
+def test_a_late_point_of_the_window_in_which_it_fell_silent_is_late() -> None:
+    """That window was judged: telling it again would be the same finding a second time."""
+    state = ThresholdState()
+    run(state, (0, 0, 200.0), (0, 10_000, 200.0))
+    ticked(state, HOUR)
+
+    assert run(state, (0, 5_000, 200.0), (0, 11_000, 200.0)) == []
+    assert state.late == 2
+
+
+def test_an_open_finding_that_no_track_knows_of_is_withdrawn() -> None:
+    """What the log lost cannot leave an episode open for ever; what is known stays."""
+    state = ThresholdState()
+    [known] = run(state, (0, 0, 200.0), (0, 10_000, 200.0))
+    stray = replace(known, id="stray")
+    other = replace(known, id="other", rule="alert")
+    thresholds.missed(state, [known, stray, other])
+
+    assert not thresholds.in_force(state, (rule(),))
+    [cleared] = thresholds.bind(state, (rule(),), T + MINUTE)
+
+    assert (cleared.id, cleared.cleared) == ("stray", ClearReason.WITHDRAWN)
+    assert thresholds.in_force(state, (rule(),))
+    assert edges(run(state, (0, 20_000, 0.0), (0, 30_000, 0.0))) == [(CLEARED, 30_000)]
 
 
 def test_a_sum_beyond_all_numbers_can_still_be_saved() -> None:
@@ -236,9 +302,7 @@ def test_a_sum_beyond_all_numbers_can_still_be_saved() -> None:
     state = ThresholdState()
     run(state, (0, 0, 1.7e308), (0, 1, 1.7e308), rules=(rule(stat=Stat.SUM),))
 
-    saved = json.loads(json.dumps(thresholds.save(state), allow_nan=False))
-
-    assert saved["tracks"][0]["sum"] == thresholds.HUGE
+    assert saved(state)["tracks"][0]["sum"] == thresholds.HUGE
 
 
 POINTS = st.lists(
@@ -269,7 +333,7 @@ def test_it_does_not_matter_how_the_stream_is_cut(
     bounds = [0, *sorted(min(at, len(points)) for at in cuts), len(points)]
     found = []
     for start, end in pairwise(bounds):
-        cut = thresholds.load(json.loads(json.dumps(thresholds.save(cut))))
+        cut = thresholds.load(saved(cut))
         found += run(cut, *points[start:end], rules=RULES)
 
     assert found == expected

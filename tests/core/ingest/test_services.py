@@ -11,7 +11,7 @@ import pytest
 from opx.core.base import documents
 from opx.core.base.documents import Document, Node
 from opx.core.base.reads import Probe, ProbeKind
-from opx.core.ingest.services import Health, Service, bind_catalogue, bind_service
+from opx.core.ingest.services import Catalogue, Health, Service, bind_service
 from opx.core.ingest.signals import Identity, Severity
 from opx.errors import DocumentError
 
@@ -99,12 +99,14 @@ def test_the_other_probes(health: dict[str, str], probe: Probe) -> None:
         ({"environment": "lab", "helth": {}}, "did you mean 'health'?"),
         ({"environment": "lab", "health": {}}, "exactly one"),
         ({"environment": "lab", "health": {"http": "http://a", "tcp": "b:1"}}, "exactly one"),
-        ({"environment": "lab", "health": {"http": "ftp://a"}}, "does not match"),
-        ({"environment": "lab", "health": {"tcp": "a"}}, "does not match"),
+        ({"environment": "lab", "health": {"http": "ftp://a"}}, "no address for http"),
+        ({"environment": "lab", "health": {"tcp": "a"}}, "no address for tcp"),
+        ({"environment": "lab", "health": {"http": "http://u:p@a/"}}, "a login stands in"),
         ({"environment": "lab", "health": {"http": "http://a", "interval": "1ms"}}, "not within"),
         ({"environment": "lab", "health": {"http": "http://a", "failures": 0}}, "not within"),
         ({"environment": "lab", "health": {"http": "http://a", "severity": "bad"}}, "sev1"),
-        ({"environment": "lab", "target": "orders"}, "does not match"),
+        ({"environment": "lab", "target": "orders"}, "no address for process"),
+        ({"environment": "lab", "target": "http://u:p@a:1#b"}, "supervisors.toml"),
         ({"environment": "lab", "dependsOn": ["x"]}, "itself"),
         ({"environment": "lab", "dependsOn": ["a", "a"]}, "twice"),
     ],
@@ -123,32 +125,34 @@ def test_another_kind_is_no_service() -> None:
         bind_service(service("x", kind="Runbook", environment="lab"))
 
 
+def catalogue(*documents: Document) -> Catalogue:
+    bound = [bind_service(document) for document in documents]
+    return Catalogue(services={(one.environment, one.name): one for one in bound})
+
+
 def test_the_catalogue_knows_who_depends_on_whom() -> None:
-    """Dependencies and dependants stay within one environment; other kinds are left out."""
-    catalogue = bind_catalogue(
-        [
-            service("orders", environment="lab", dependsOn=["store", "missing", "cache"]),
-            service("web", environment="lab", dependsOn=["orders", "store"]),
-            service("store", environment="lab"),
-            service("cache", environment="lab"),
-            service("batch", environment="prod", dependsOn=["store"]),
-            service("restart", kind="Runbook"),
-        ]
+    """Dependencies and dependants stay within one environment."""
+    known = catalogue(
+        service("orders", environment="lab", dependsOn=["store", "missing", "cache"]),
+        service("web", environment="lab", dependsOn=["orders", "store"]),
+        service("store", environment="lab"),
+        service("cache", environment="lab"),
+        service("batch", environment="prod", dependsOn=["store"]),
     )
-    orders = catalogue.of(Identity("lab", "orders"))
-    store = catalogue.of(Identity("lab", "store"))
+    orders = known.of(Identity("lab", "orders"))
+    store = known.of(Identity("lab", "store"))
 
     assert orders is not None
     assert store is not None
-    assert [one.name for one in catalogue.dependencies(orders)] == ["store", "cache"]
-    assert [one.name for one in catalogue.dependants(store)] == ["orders", "web"]
-    assert catalogue.of(Identity("prod", "orders")) is None
+    assert [one.name for one in known.dependencies(orders)] == ["store", "cache"]
+    assert [one.name for one in known.dependants(store)] == ["orders", "web"]
+    assert known.of(Identity("prod", "orders")) is None
 
 
-def test_a_service_stands_once_in_an_environment() -> None:
-    """The same name in two environments is two services; twice in one is a mistake."""
-    two = [service("orders", environment="lab"), service("orders", environment="prod")]
+def test_a_name_is_one_service_in_each_environment() -> None:
+    """The same name elsewhere is another document, with dependencies of its own place."""
+    lab = bind_service(service("orders", environment="lab", dependsOn=["store"]))
+    prod = bind_service(service("orders", environment="prod", dependsOn=["store"]))
 
-    assert len(bind_catalogue(two).services) == 2
-    with pytest.raises(DocumentError, match="already"):
-        bind_catalogue([*two, service("orders", environment="prod", owner="me")])
+    assert (lab.id, lab.needs) == ("Service/lab/orders", ("Service/lab/store",))
+    assert (prod.id, prod.needs) == ("Service/prod/orders", ("Service/prod/store",))

@@ -173,13 +173,6 @@ class SenseState:
     def open_episodes(self) -> list[Episode]:
         return [live.episode for live in self.live.values()]
 
-    def has_seen(self, group: Group, finding: str) -> bool:
-        """Whether it fired in this group's episode or in the one before it."""
-        for one in (self.live.get(group), self.ended.get(group)):
-            if one is not None and finding in one.seen:
-                return True
-        return False
-
 
 def group_of(finding: Finding) -> Group:
     """Its service; for a finding that is nobody's, its stream alone."""
@@ -199,22 +192,23 @@ def step(state: SenseState, findings: Sequence[Finding], now: Ms) -> Correlated:
     """Put each finding in its episode; told twice is told once. Episodes that end because
     time has passed by ``now`` are the business of ``tick``."""
     out = Correlated()
-    touched: dict[Group, _Live] = {}
+    touched: dict[str, _Live] = {}
     for finding in findings:
         group = group_of(finding)
-        idle = _idle(state, group, finding)
+        live = state.live.get(group)
+        idle = _idle(state, group, live, finding)
         if idle is not None:
             out.suppressed.append((finding, idle))
             continue
-        live = state.live.get(group)
         if live is not None and live.ends_at is not None and live.ends_at <= finding.at:
-            touched.pop(group, None)
+            touched.pop(live.episode.id, None)
             out.episodes.append(_end(state, live, live.ends_at))
             live = None
         if finding.state is FindingState.FIRING:
-            live = touched[group] = _fire(state, group, live, finding)
+            live = _fire(state, group, live, finding)
+            touched[live.episode.id] = live
         elif live is not None and finding.id in live.seen:
-            touched[group] = live
+            touched[live.episode.id] = live
             _clear(state, live, finding)
         else:
             live = None  # evidence that outlived its episode
@@ -239,14 +233,19 @@ def tick(state: SenseState, now: Ms) -> list[Episode]:
     return ended
 
 
-def _idle(state: SenseState, group: Group, finding: Finding) -> Suppressed | None:
-    """Why a finding changes nothing, or None when it does."""
+def _idle(
+    state: SenseState, group: Group, live: _Live | None, finding: Finding
+) -> Suppressed | None:
+    """Why a finding changes nothing, or None when it does. ``live``: its group's episode."""
     if finding.kind is FindingKind.EVIDENCE and not finding.identity.service:
         return Suppressed.UNMAPPED
     is_open = finding.id in state.open
     if finding.state is FindingState.CLEARED and is_open:
         return None
-    if is_open or state.has_seen(group, finding.id):
+    if is_open or (live is not None and finding.id in live.seen):
+        return Suppressed.DUPLICATE
+    before = state.ended.get(group)
+    if before is not None and finding.id in before.seen:
         return Suppressed.DUPLICATE
     if finding.state is FindingState.CLEARED:
         return Suppressed.CLEARED_BEFORE_FIRING
@@ -259,9 +258,10 @@ def _fire(state: SenseState, group: Group, live: _Live | None, finding: Finding)
         live = _Live.begun(group, finding, before.episode.id if before is not None else None)
         state.live[group] = live
         state.quiet.add(group)
+    was_quiet = not live.open
     live.fire(finding)
     state.open.add(finding.id)
-    if live.open:
+    if was_quiet and live.open:
         state.quiet.discard(group)
     return live
 

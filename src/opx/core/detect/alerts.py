@@ -10,7 +10,7 @@ whether an alert deserves attention.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from opx.core.base.time import MINUTE, Ms
@@ -26,16 +26,19 @@ SUMMARY_LENGTH = 200
 
 @dataclass(slots=True)
 class AlertState:
-    """``idle_resolves``: how often an end was told of an alert that was not open."""
+    """``ended``: when each ended, if that was told. ``newest``: when the last alert came.
+    ``idle_resolves``: how often an end was told of an alert that was not open."""
 
     open: OpenFindings = field(default_factory=OpenFindings)
     ended: dict[str, Ms] = field(default_factory=dict)
+    newest: Ms = 0
     idle_resolves: int = 0
 
     @classmethod
-    def load(cls, findings: Iterable[Finding]) -> AlertState:
-        """From stored open findings; those of other detectors are left alone."""
-        return cls(open=OpenFindings.of(finding for finding in findings if finding.rule == RULE))
+    def load(cls, findings: Iterable[Finding], ended: Mapping[str, Ms] | None = None) -> AlertState:
+        """From stored open findings, those of other detectors left alone, and ``save``."""
+        own = (finding for finding in findings if finding.rule == RULE)
+        return cls(open=OpenFindings.of(own), ended=dict(ended or {}))
 
 
 def step(state: AlertState, alerts: Sequence[Alert], now: Ms) -> list[Finding]:
@@ -53,6 +56,12 @@ def step(state: AlertState, alerts: Sequence[Alert], now: Ms) -> list[Finding]:
     return edges
 
 
+def save(state: AlertState) -> dict[str, Ms]:
+    """The ends that open findings do not tell and that may still matter: those of the
+    newest millisecond."""
+    return {stream: at for stream, at in state.ended.items() if at >= state.newest}
+
+
 def refreshed(state: AlertState) -> list[Finding]:
     """Open findings whose expiry or beginning moved since this was last asked: to be kept,
     over what ``step`` gave out of them in the same commit."""
@@ -66,6 +75,7 @@ def _expire(state: AlertState, now: Ms, edges: list[Finding]) -> None:
 
 def _take(state: AlertState, alert: Alert, edges: list[Finding]) -> None:
     stream = alert.fingerprint
+    state.newest = max(state.newest, alert.received_at)
     firing = state.open.get(stream)
     if alert.ends_at <= alert.received_at:
         if firing is None:
@@ -103,8 +113,9 @@ def _fired(alert: Alert, at: Ms) -> Finding:
 
 def _ended(state: AlertState, finding: Finding, reason: ClearReason, at: Ms) -> Finding:
     cleared = finding.clear(reason, at, finding.evidence)
-    state.ended.pop(finding.stream, None)
-    state.ended[finding.stream] = cleared.at
+    if reason is ClearReason.RESOLVED or cleared.at == finding.at:  # its id could be taken again
+        state.ended.pop(finding.stream, None)
+        state.ended[finding.stream] = cleared.at
     return cleared
 
 

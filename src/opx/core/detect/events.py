@@ -10,8 +10,9 @@ class: severity is part of the stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from opx.core.base.time import MINUTE, Ms
 from opx.core.detect.finding import ClearReason, Finding, FindingKind, FindingState
@@ -21,27 +22,36 @@ from opx.core.ingest.signals import Event, Identity, Severity
 RULE = "event"
 EXPIRES_AFTER: Ms = 5 * MINUTE
 REMEMBERED: Ms = 15 * MINUTE
-"""How long an event's (source, id) is known, so that a redelivery is not a repetition."""
+"""How long an event's (source, id) is known after it came last, so that a redelivery is not
+a repetition."""
+MOST_REMEMBERED = 100_000
+"""So many of them at most; beyond that the oldest are forgotten early."""
 SUMMARY_LENGTH = 200
 
 
 @dataclass(slots=True)
 class EventState:
-    """``told``: when each came, by its service, source and id. ``repeats``: how many came again."""
+    """``told``: when each came last, by its service, source and id; oldest first.
+    ``repeats``: how many came again."""
 
     open: OpenFindings = field(default_factory=OpenFindings)
     told: dict[tuple[str, ...], Ms] = field(default_factory=dict)
     repeats: int = 0
 
     @classmethod
-    def load(cls, findings: Iterable[Finding]) -> EventState:
-        """From stored open findings; those of other detectors are left alone."""
-        own = [finding for finding in findings if finding.rule == RULE]
-        first = sorted(own, key=lambda finding: finding.at)
-        told = {
-            _name(f.identity, str(f.evidence["source"]), str(f.evidence["id"])): f.at for f in first
-        }
-        return cls(open=OpenFindings.of(own), told=told)
+    def load(
+        cls, findings: Iterable[Finding], events: Iterable[Mapping[str, Any]] = ()
+    ) -> EventState:
+        """From stored open findings, those of other detectors left alone, and the events of
+        the last ``REMEMBERED`` in their plain form, oldest first."""
+        own = (finding for finding in findings if finding.rule == RULE)
+        state = cls(open=OpenFindings.of(own))
+        for event in events:
+            if event["severity"] is not None:
+                whose = Identity(**event["identity"])
+                name = _name(whose, event["source"], event["id"])
+                _is_new(state, name, event["received_at"])
+        return state
 
 
 def step(state: EventState, events: Sequence[Event], now: Ms) -> list[Finding]:
@@ -83,10 +93,9 @@ def _expire(state: EventState, now: Ms, edges: list[Finding]) -> None:
 
 def _take(state: EventState, event: Event, severity: Severity, edges: list[Finding]) -> None:
     name = _name(event.identity, event.source, event.id)
-    if name in state.told:
+    if not _is_new(state, name, event.received_at):
         state.repeats += 1
         return
-    state.told[name] = event.received_at
     stream = stream_of(event, severity)
     expires_at = event.received_at + EXPIRES_AFTER
     if state.open.get(stream) is not None:
@@ -95,6 +104,15 @@ def _take(state: EventState, event: Event, severity: Severity, edges: list[Findi
     finding = _fired(event, severity, stream, expires_at)
     state.open.begin(finding)
     edges.append(finding)
+
+
+def _is_new(state: EventState, name: tuple[str, ...], at: Ms) -> bool:
+    """Whether it is no redelivery; from now on it is one."""
+    told_at = state.told.pop(name, None)
+    state.told[name] = at
+    if len(state.told) > MOST_REMEMBERED:
+        del state.told[next(iter(state.told))]
+    return told_at is None or at >= told_at + REMEMBERED
 
 
 def _fired(event: Event, severity: Severity, stream: str, expires_at: Ms) -> Finding:

@@ -29,6 +29,8 @@ class ClearReason(StrEnum):
     """The sender or the probe said that it is over."""
     EXPIRED = "expired"
     """Nobody said it again in time."""
+    WITHDRAWN = "withdrawn"
+    """Nobody looks any more: its rule, its service or its probe is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,16 +4,19 @@
 
 A detector of stage 2, by the ``needs``/``step`` protocol. A service is ill after so many
 noes in a row as its document says, and well again at the first yes. An answer that could
-not be had is neither, but stays in the evidence. It must never take silence for health.
+not be had is neither, but stays in the evidence. Each service has its own turn within its
+interval, so that a thousand of them are not all asked in one instant. It must never take
+silence for health.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from opx.core.base.reads import Answer, Answers, ProbeKind, ProbeRead
+from opx.core.base.reads import Answer, ProbeKind, ProbeRead
 from opx.core.base.time import Ms
 from opx.core.detect.finding import ClearReason, Finding, FindingKind, FindingState
 from opx.core.ingest.services import Catalogue, Health, Service
@@ -40,55 +43,72 @@ class Failure(StrEnum):
 
 @dataclass(slots=True)
 class _Track:
+    service: Service
+    health: Health
     due_at: Ms
     last_at: Ms = -1
     noes: int = 0
     first_no_at: Ms = 0
     answers: list[dict[str, object]] = field(default_factory=list)
-    firing: Finding | None = None
 
 
 @dataclass(slots=True)
 class ProbeState:
-    """What is known of each service's probe, by ``environment/service``."""
+    """What is known of each service's probe, and what is open, by ``environment/service``.
+    ``catalogue``: the one it was bound to."""
 
     tracks: dict[str, _Track] = field(default_factory=dict)
+    firing: dict[str, Finding] = field(default_factory=dict)
+    catalogue: Catalogue | None = None
 
     @classmethod
     def load(cls, findings: Iterable[Finding]) -> ProbeState:
-        """From stored open findings; those of other detectors are left alone."""
-        own = [finding for finding in findings if finding.rule == RULE]
-        return cls({f.stream: _Track(due_at=f.at, last_at=f.at, firing=f) for f in own})
+        """From stored open findings; those of other detectors are left alone. Noes that are
+        not a finding yet are forgotten: they must come in a row again."""
+        return cls(firing={f.stream: f for f in findings if f.rule == RULE})
 
 
 def key_of(service: Service) -> str:
     return f"{service.environment}/{service.name}"
 
 
-def needs(state: ProbeState, catalogue: Catalogue, now: Ms) -> list[ProbeRead]:
-    """The probes that are due. One that is still under way is listed again."""
-    reads = []
+def bind(state: ProbeState, catalogue: Catalogue, now: Ms) -> list[Finding]:
+    """Ask the services of ``catalogue`` from now on, new ones and new probes at once. What
+    is open of a service that has no probe any more is withdrawn: nobody would clear it."""
+    before, state.tracks, state.catalogue = state.tracks, {}, catalogue
     for service in catalogue.services.values():
-        if service.health is None:
-            continue
-        track = state.tracks.get(key_of(service))
-        if track is None or track.due_at <= now:
-            reads.append(ProbeRead(key=key_of(service), probe=service.health.probe))
-    return reads
+        if service.health is not None:
+            key = key_of(service)
+            track = before.get(key)
+            if track is None or track.health.probe != service.health.probe:
+                track = _Track(service, service.health, due_at=now)
+            track.service, track.health = service, service.health
+            state.tracks[key] = track
+    note: dict[str, object] = {"note": "the service has no health probe any more"}
+    gone = sorted(state.firing.keys() - state.tracks.keys())
+    return [state.firing.pop(key).clear(ClearReason.WITHDRAWN, now, note) for key in gone]
 
 
-def step(state: ProbeState, catalogue: Catalogue, answers: Answers, now: Ms) -> list[Finding]:
-    """The edges in these answers; first of all the end of what the catalogue lost."""
-    probed = {key_of(service): service for service in catalogue.services.values() if service.health}
-    edges = _vanished(state, probed, now)
-    for key, answer in answers.items():
-        service = probed.get(key)
-        if service is None or service.health is None:
+def needs(state: ProbeState, now: Ms) -> list[ProbeRead]:
+    """The probes that are due, the longest first. One that is under way is listed again, and
+    one whose turn is further off than its interval is due: a clock was set back."""
+    due = sorted(
+        (track.due_at, key)
+        for key, track in state.tracks.items()
+        if not now < track.due_at <= now + track.health.interval
+    )
+    return [ProbeRead(key=key, probe=state.tracks[key].health.probe) for _, key in due]
+
+
+def step(state: ProbeState, answers: Iterable[tuple[ProbeRead, Answer]]) -> list[Finding]:
+    """The edges in these answers, in their order. One to a question that nobody would ask
+    now, or that was told before, says nothing."""
+    edges = []
+    for read, answer in answers:
+        track = state.tracks.get(read.key)
+        if track is None or track.health.probe != read.probe or answer.at == track.last_at:
             continue
-        track = state.tracks.setdefault(key, _Track(due_at=now))
-        if answer.at <= track.last_at:
-            continue  # told before, or overtaken by a newer answer
-        edge = _take(track, service, service.health, answer)
+        edge = _take(state, track, answer)
         if edge is not None:
             edges.append(edge)
     return edges
@@ -106,17 +126,8 @@ def failure_of(kind: ProbeKind, answer: Answer) -> Failure:
     return Failure.UNWELL
 
 
-def _vanished(state: ProbeState, probed: dict[str, Service], now: Ms) -> list[Finding]:
-    edges = []
-    for key in sorted(state.tracks.keys() - probed.keys()):
-        firing = state.tracks.pop(key).firing
-        if firing is not None:
-            note = "the service has no health probe any more"
-            edges.append(firing.clear(ClearReason.EXPIRED, now, {"note": note}))
-    return edges
-
-
-def _take(track: _Track, service: Service, health: Health, answer: Answer) -> Finding | None:
+def _take(state: ProbeState, track: _Track, answer: Answer) -> Finding | None:
+    key, health = key_of(track.service), track.health
     told: dict[str, object] = {
         "at": answer.at,
         "ok": answer.ok,
@@ -130,19 +141,29 @@ def _take(track: _Track, service: Service, health: Health, answer: Answer) -> Fi
         track.noes += 1
         if track.noes == 1:
             track.first_no_at = answer.at
-        if track.firing is None and track.noes >= health.failures:
-            edge = track.firing = _fired(track, service, health, answer)
+        if key not in state.firing and track.noes >= health.failures:
+            edge = state.firing[key] = _fired(track, answer)
     elif answer.ok is True:
-        if track.firing is not None:
-            edge = track.firing.clear(ClearReason.RESOLVED, answer.at, {"answers": [told]})
-            track.firing = None
+        if key in state.firing:
+            firing = state.firing.pop(key)
+            edge = firing.clear(ClearReason.RESOLVED, answer.at, {"answers": [told]})
         track.noes, track.answers = 0, []
-    in_doubt = track.noes > 0 and track.firing is None
-    track.due_at = answer.at + (min(EARLY, health.interval) if in_doubt else health.interval)
+    in_doubt = track.noes > 0 and key not in state.firing
+    track.due_at = _next_turn(key, health.interval, answer.at)
+    if in_doubt:
+        track.due_at = min(track.due_at, answer.at + EARLY)
     return edge
 
 
-def _fired(track: _Track, service: Service, health: Health, answer: Answer) -> Finding:
+def _next_turn(key: str, interval: Ms, after: Ms) -> Ms:
+    """The next instant that is ``key``'s own in its interval: services that were asked
+    together, at a start or after a change, do not stay together."""
+    turn = zlib.crc32(key.encode()) % interval
+    return after + interval - (after - turn) % interval
+
+
+def _fired(track: _Track, answer: Answer) -> Finding:
+    service, health = track.service, track.health
     stream = key_of(service)
     failure = failure_of(health.probe.kind, answer)
     said = answer.detail or failure.replace("_", " ")

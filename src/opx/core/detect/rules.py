@@ -18,6 +18,8 @@ from opx.core.detect.finding import FindingKind
 from opx.core.ingest.signals import Series, Severity
 
 KIND = "DetectionRule"
+PREFIX = "threshold/"
+"""What its findings' ``rule`` begins with; no other detector's has a slash."""
 
 
 class Side(StrEnum):
@@ -45,8 +47,8 @@ class ThresholdRule:
 
     @property
     def rule(self) -> str:
-        """Its name as findings carry it; no other detector's rule has a slash."""
-        return f"threshold/{self.name}"
+        """Its name as findings carry it."""
+        return PREFIX + self.name
 
     def matches(self, series: Series) -> bool:
         return series.metric == self.metric and self.labels.items() <= series.labels.items()

@@ -5,13 +5,16 @@
 A detector of stage 2. Each (rule, series) has one window at a time, aligned to the epoch;
 the first point after it closes it, so what comes out depends on the points alone and not
 on how the log was cut. A window without points says nothing; a firing series that stays
-silent for long expires. It must never look back: a point of a closed window is counted as
-late and not used.
+silent for long expires. What is known belongs to a rule's hash: a rule that was changed
+starts anew, and what the old one had open is withdrawn. The rules in force are saved with
+what they made, so that a restart goes on by them and takes up changed ones as a running
+``brain`` does. It must never look back: a point of a closed window is counted as late and
+not used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +24,7 @@ from opx.core.base import canonical
 from opx.core.base.reads import Stat
 from opx.core.base.time import MINUTE, Ms
 from opx.core.detect.finding import ClearReason, Finding, FindingKind, FindingState
-from opx.core.detect.rules import ThresholdRule
+from opx.core.detect.rules import PREFIX, Side, ThresholdRule
 from opx.core.ingest.signals import Identity, MetricBatch, Series, Severity
 
 SILENCE: Ms = 15 * MINUTE
@@ -55,35 +58,53 @@ class _Watch:
 
 @dataclass(slots=True)
 class ThresholdState:
-    """``tracks`` by (rule hash, sid) and the counters are saved; the rest is found again.
+    """``rules`` in force by hash, ``tracks`` by (rule hash, sid) and the counters are saved;
+    the rest is found again.
 
     ``late``: points of closed windows. ``nameless``: batches with a series nobody named.
+    ``strays``: open findings that no track knows of.
     """
 
+    rules: dict[str, ThresholdRule] = field(default_factory=dict)
     tracks: dict[tuple[str, int], _Track] = field(default_factory=dict)
     late: int = 0
     nameless: int = 0
-    rules: dict[str, ThresholdRule] = field(default_factory=dict)
+    strays: list[Finding] = field(default_factory=list)
     known: set[int] = field(default_factory=set)
     watches: dict[int, tuple[_Watch, ...]] = field(default_factory=dict)
     firing: set[tuple[str, int]] = field(default_factory=set)
 
 
+def in_force(state: ThresholdState, rules: Sequence[ThresholdRule]) -> bool:
+    """Whether these are the rules it works by already, with nothing left to withdraw."""
+    return not state.strays and {rule.hash for rule in rules} == state.rules.keys()
+
+
+def bind(state: ThresholdState, rules: Sequence[ThresholdRule], now: Ms) -> list[Finding]:
+    """Work by these rules from now on: what is open of others is withdrawn, and every
+    series is matched anew. To be saved in the commit that keeps the findings."""
+    state.rules = {rule.hash: rule for rule in rules}
+    state.known.clear()
+    state.watches.clear()
+    open_ = state.strays
+    state.strays = []
+    for key in sorted(key for key in state.tracks if key[0] not in state.rules):
+        firing = state.tracks.pop(key).firing
+        if firing is not None:
+            open_.append(firing)
+            state.firing.discard(key)
+    note: dict[str, object] = {"note": "the rule was changed or removed"}
+    return [firing.clear(ClearReason.WITHDRAWN, now, note) for firing in open_]
+
+
 def step(
-    state: ThresholdState,
-    rules: Sequence[ThresholdRule],
-    series: Mapping[int, Series],
-    points: MetricBatch | None,
-    now: Ms,
+    state: ThresholdState, series: Mapping[int, Series], points: MetricBatch | None, now: Ms
 ) -> list[Finding]:
     """The edges in these points, in their order, then what has expired by ``now``.
 
-    ``series``: by sid, at least those of ``points``. When the rules change, what the old
-    ones had open is cleared and every series is matched anew.
+    ``series``: by sid, at least those of ``points``.
     """
     edges: list[Finding] = []
-    if {rule.hash for rule in rules} != state.rules.keys():
-        edges += _rebound(state, rules, now)
     if points is not None and state.rules:
         _take(state, series, points, edges)
     for key in sorted(state.firing):
@@ -100,12 +121,15 @@ def save(state: ThresholdState) -> dict[str, Any]:
         {"rule": rule, "sid": sid, **canonical.plain(track)}
         for (rule, sid), track in sorted(state.tracks.items())
     ]
-    return {"tracks": tracks, "late": state.late, "nameless": state.nameless}
+    rules = canonical.plain(list(state.rules.values()))
+    return {"rules": rules, "tracks": tracks, "late": state.late, "nameless": state.nameless}
 
 
 def load(saved: Mapping[str, Any]) -> ThresholdState:
     """The state that was saved; an empty one from ``{}``."""
     state = ThresholdState(late=saved.get("late", 0), nameless=saved.get("nameless", 0))
+    for row in saved.get("rules", ()):
+        state.rules[row["hash"]] = _rule(row)
     for row in saved.get("tracks", ()):
         values = dict(row)
         key = values.pop("rule"), values.pop("sid")
@@ -116,6 +140,22 @@ def load(saved: Mapping[str, Any]) -> ThresholdState:
     return state
 
 
+def missed(state: ThresholdState, findings: Iterable[Finding]) -> None:
+    """Find the strays among stored open findings, once ``load`` has caught up with them."""
+    known = {firing.id for track in state.tracks.values() if (firing := track.firing)}
+    state.strays = [f for f in findings if f.rule.startswith(PREFIX) and f.id not in known]
+
+
+def _rule(row: Mapping[str, Any]) -> ThresholdRule:
+    typed = {
+        "stat": Stat(row["stat"]),
+        "side": Side(row["side"]),
+        "severity": Severity(row["severity"]),
+        "kind": FindingKind(row["kind"]),
+    }
+    return ThresholdRule(**{**row, **typed})
+
+
 def _finding(row: Mapping[str, Any]) -> Finding:
     typed = {
         "identity": Identity(**row["identity"]),
@@ -124,20 +164,6 @@ def _finding(row: Mapping[str, Any]) -> Finding:
         "severity": Severity(row["severity"]),
     }
     return Finding(**{**row, **typed})
-
-
-def _rebound(state: ThresholdState, rules: Sequence[ThresholdRule], now: Ms) -> list[Finding]:
-    state.rules = {rule.hash: rule for rule in rules}
-    state.known.clear()
-    state.watches.clear()
-    edges = []
-    for key in sorted(key for key in state.tracks if key[0] not in state.rules):
-        firing = state.tracks.pop(key).firing
-        if firing is not None:
-            note = "the rule was changed or removed"
-            edges.append(firing.clear(ClearReason.EXPIRED, now, {"note": note}))
-            state.firing.discard(key)
-    return edges
 
 
 def _take(
@@ -183,7 +209,7 @@ def _point(state: ThresholdState, watch: _Watch, at: Ms, value: float) -> list[F
     edges: list[Finding] = []
     if track.firing is not None and at >= track.last_at + _silence(rule):
         edges.append(_silenced(rule, track))
-    if start > track.start:
+    if start > track.start or not track.count:
         edges += _closed(watch)
         track.start, track.count, track.sum, track.min, track.max = start, 0, 0.0, value, value
     track.count += 1
@@ -227,7 +253,9 @@ def _silenced(rule: ThresholdRule, track: _Track) -> Finding:
         edge = _well(rule, track)[0]
     else:
         edge = firing.clear(ClearReason.EXPIRED, expired_at, {"note": "no points"})
-    track.start, track.count, track.breached_since, track.firing = -1, 0, None, None
+    # its window is over: a late point of it must not tell it again, under the same id
+    track.start, track.count = track.start + rule.window, 0
+    track.breached_since, track.firing = None, None
     return edge
 
 
@@ -238,7 +266,7 @@ def _fired(watch: _Watch, since: Ms, end: Ms) -> Finding:
     value = _value(watch.track, rule.stat)
     said = f"{rule.stat} of {rule.metric} is {value:g}, {rule.side} {rule.limit:g}"
     return Finding(
-        id=Finding.id_of(rule.rule, stream, end),
+        id=Finding.id_of(f"{rule.rule}/{rule.hash}", stream, end),
         rule=rule.rule,
         stream=stream,
         identity=series.identity,

@@ -13,11 +13,17 @@ from opx.errors import OpxError, Unavailable
 
 class Bench(Protocol):
     """An action, and a target on which it would take effect. ``effects`` counts, where the
-    effect is felt, how often it did. ``missing``: a target that does not exist."""
+    effect is felt, how often it did. ``missing``: a target that does not exist, as whoever
+    answers for it says. ``silent``: one for which nobody answers; empty where the machine
+    itself answers. ``inputs``: of a step that acts on a target; where the target itself is in
+    them (a file), a bench names it by that."""
 
     action: Action
     target: str
     missing: str
+    silent: str
+
+    def inputs(self, target: str) -> dict[str, str]: ...
 
     async def effects(self) -> int: ...
 
@@ -34,8 +40,8 @@ async def looking_changes_nothing(bench: Bench) -> None:
     """Observing twice shows the same, and that nothing happened in between."""
     count = await bench.effects()
 
-    before = await bench.action.observe(bench.target)
-    now = await bench.action.observe(bench.target)
+    before = await bench.action.observe(bench.target, bench.inputs(bench.target))
+    now = await bench.action.observe(bench.target, bench.inputs(bench.target))
 
     assert bench.action.happened(before, now) is EffectKnown.NO, (before, now)
     assert await bench.effects() == count
@@ -44,13 +50,13 @@ async def looking_changes_nothing(bench: Bench) -> None:
 async def a_dry_run_only_talks(bench: Bench) -> None:
     """A dry run says one line and has no effect."""
     count = await bench.effects()
-    before = await bench.action.observe(bench.target)
+    before = await bench.action.observe(bench.target, bench.inputs(bench.target))
 
-    line = bench.action.dry_run(bench.target, {})
+    line = bench.action.dry_run(bench.target, bench.inputs(bench.target))
 
     assert line, "a dry run must say something"
     assert "\n" not in line
-    now = await bench.action.observe(bench.target)
+    now = await bench.action.observe(bench.target, bench.inputs(bench.target))
     assert bench.action.happened(before, now) is EffectKnown.NO
     assert await bench.effects() == count
 
@@ -58,29 +64,48 @@ async def a_dry_run_only_talks(bench: Bench) -> None:
 async def what_was_done_can_be_seen(bench: Bench) -> None:
     """After ``apply`` the effect is there, once, and two observations tell."""
     count = await bench.effects()
-    before = await bench.action.observe(bench.target)
+    before = await bench.action.observe(bench.target, bench.inputs(bench.target))
 
-    line = await bench.action.apply(bench.target, {}, "order-1")
+    line = await bench.action.apply(bench.target, bench.inputs(bench.target), "order-1")
 
     assert line, "apply must tell what it did"
-    now = await bench.action.observe(bench.target)
+    now = await bench.action.observe(bench.target, bench.inputs(bench.target))
     assert bench.action.happened(before, now) is EffectKnown.YES, (before, now)
     assert await bench.effects() == count + 1
 
 
 async def a_missing_target_cannot_be_seen_or_changed(bench: Bench) -> None:
-    """On a target that does not exist, looking is ``Unavailable`` and acting an error."""
-    try:
-        await bench.action.observe(bench.missing)
-    except Unavailable:
-        pass
-    else:
-        raise AssertionError("a missing target must not be observable")
-    try:
-        await bench.action.apply(bench.missing, {}, "order-1")
-    except OpxError:
+    """On a target that does not exist, looking is ``Unavailable`` and acting another error:
+    it certainly did not work, so nobody need look whether it did."""
+    assert await _seeing(bench, bench.missing) is Unavailable
+    failed = await _acting(bench, bench.missing)
+    assert issubclass(failed, OpxError), failed
+    assert not issubclass(failed, Unavailable), "Unavailable says that it may have worked"
+
+
+async def no_answer_is_unavailable(bench: Bench) -> None:
+    """Where nobody answers, looking and acting are ``Unavailable``: what was asked for may
+    yet have happened, and is looked for."""
+    if not bench.silent:
         return
-    raise AssertionError("acting on a missing target must be an error")
+    assert await _seeing(bench, bench.silent) is Unavailable
+    assert await _acting(bench, bench.silent) is Unavailable
+
+
+async def _seeing(bench: Bench, target: str) -> type[Exception]:
+    try:
+        await bench.action.observe(target, bench.inputs(target))
+    except OpxError as error:
+        return type(error)
+    raise AssertionError(f"{target} must not be observable")
+
+
+async def _acting(bench: Bench, target: str) -> type[Exception]:
+    try:
+        await bench.action.apply(target, bench.inputs(target), "order-1")
+    except OpxError as error:
+        return type(error)
+    raise AssertionError(f"acting on {target} must be an error")
 
 
 CHECKS: tuple[Callable[[Bench], Awaitable[None]], ...] = (
@@ -89,4 +114,5 @@ CHECKS: tuple[Callable[[Bench], Awaitable[None]], ...] = (
     a_dry_run_only_talks,
     what_was_done_can_be_seen,
     a_missing_target_cannot_be_seen_or_changed,
+    no_answer_is_unavailable,
 )

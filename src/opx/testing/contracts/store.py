@@ -9,98 +9,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
-from opx.core.act.run import OrderRecord, OrderStatus, Run, RunStatus, StepOrder
-from opx.core.base.time import MINUTE, SECOND, Ms
-from opx.core.correlate.episode import Group
+from opx.core.act.run import OrderRecord, Run, RunStatus
+from opx.core.base.time import SECOND
 from opx.core.decide.case import Automation, Lease, Mode
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
-from opx.core.decide.runbooks import Proposal
-from opx.core.detect.finding import Finding, FindingKind, FindingState
-from opx.core.incident.incident import Incident, Priority, Status
-from opx.core.ingest.signals import Identity, Severity
-from opx.engine.ports import Entry, ReadTx, Saved, Store, Where, WriteTx
+from opx.core.detect.finding import Finding, FindingState
+from opx.core.incident.incident import Incident, Status
+from opx.core.ingest.signals import Severity
+from opx.engine.ports import Entry, ReadTx, Saved, Seal, Store, Where, WriteTx
 from opx.errors import Conflict
-
-AT: Ms = 1_767_225_600_000
+from opx.testing.contracts.samples import AT, entry, finding, incident, order, run
 
 
 class Stop(Exception):
     """Raised in a transaction, to see it undone."""
-
-
-def incident(id: str, opened_at: Ms = AT, severity: Severity = Severity.SEV3) -> Incident:
-    return Incident(
-        id=id,
-        episode=f"episode-of-{id}",
-        group=Group("prod", "orders"),
-        status=Status.OPEN,
-        severity=severity,
-        priority=Priority.P2,
-        title="orders does not answer",
-        opened_at=opened_at,
-        updated_at=opened_at,
-    )
-
-
-def finding(id: str, at: Ms = AT, state: FindingState = FindingState.FIRING) -> Finding:
-    return Finding(
-        id=id,
-        rule="health",
-        stream="orders/health",
-        identity=Identity("prod", "orders", "10.0.0.7"),
-        kind=FindingKind.SYMPTOM,
-        state=state,
-        severity=Severity.SEV2,
-        since=at,
-        at=at,
-        summary="zwölf Fehler ☂",
-        evidence={"expected": 0.5, "came": [1, None, "x"], "deep": {"a": True}},
-    )
-
-
-def run(id: str, due_at: Ms | None, probation: bool = False) -> Run:
-    proposal = Proposal(
-        runbook="restart",
-        runbook_hash="h",
-        inputs={"force": True, "n": 3, "why": "x"},
-        target="t",
-        environment="prod",
-        service="orders",
-    )
-    return Run(
-        id=id,
-        incident="i",
-        group=Group("prod", "orders"),
-        number=1,
-        status=RunStatus.PROPOSED,
-        proposal=proposal,
-        created_at=AT,
-        due_at=due_at,
-        samples=(True, False, None),
-        probation=probation,
-    )
-
-
-def order(id: str, issued_at: Ms) -> OrderRecord:
-    step = StepOrder(
-        id=id,
-        run="r",
-        step="restart",
-        action="process.restart",
-        target="t",
-        inputs={"a": "b"},
-        timeout=SECOND,
-        plan="p",
-        decision="d",
-        epoch=1,
-        issued_at=issued_at,
-        expires_at=issued_at + MINUTE,
-    )
-    return OrderRecord(id=id, run="r", order=step, signature="00", status=OrderStatus.READY)
-
-
-def entry(kind: str, subject: str = "i") -> Entry:
-    return Entry(at=AT, subject=subject, kind=kind, actor="brain", body={"n": 1})
 
 
 async def what_is_written_is_read_back_equal(store: Store) -> None:
@@ -221,6 +143,46 @@ async def the_journal_is_numbered_in_order(store: Store) -> None:
     assert [one.seq for one in later] == [3]
 
 
+async def a_find_is_whole(store: Store) -> None:
+    """Who names no limit gets every row, however many; who names one, the first so many."""
+    rows = [finding(f"{number:04d}", at=number) for number in range(1_500)]
+    await store.write(lambda tx: tx.add(*rows))
+
+    assert await store.read(lambda tx: tx.find(Finding)) == rows
+    assert await store.read(lambda tx: tx.find(Finding, order="-at", limit=1)) == rows[-1:]
+    assert await store.read(lambda tx: tx.find(Finding, limit=0)) == []
+
+
+async def what_is_dropped_is_gone(store: Store) -> None:
+    """``drop`` forgets what fits and counts it, with its transaction or not at all; its id is
+    free again."""
+    await store.write(lambda tx: tx.add(finding("a"), finding("b", AT + 1), finding("c", AT + 2)))
+
+    def fail(tx: WriteTx) -> None:
+        tx.drop(Finding, Where("at", "ge", AT))
+        raise Stop
+
+    assert await _raises(Stop, store, fail)
+    late = Where("at", "gt", AT)
+    assert await store.write(lambda tx: tx.drop(Finding, late, Where("id", "in", ("a", "b")))) == 1
+    assert await store.write(lambda tx: tx.drop(Finding, Where("id", "in", ()))) == 0
+    assert [row.id for row in await store.read(lambda tx: tx.find(Finding))] == ["a", "c"]
+    await store.write(lambda tx: tx.save(incident("i")))
+    assert await store.write(lambda tx: tx.drop(Incident, Where("id", "eq", "i"))) == 1
+    await store.write(lambda tx: tx.save(incident("i")))
+
+
+async def an_entry_is_read_where_it_was_written(store: Store) -> None:
+    """A transaction finds its own entries, numbered, in the order they were appended."""
+
+    def both(tx: WriteTx) -> list[tuple[int, str]]:
+        tx.append(entry("a"))
+        tx.append(entry("b"))
+        return [(one.seq, one.kind) for one in tx.find(Entry)]
+
+    assert await store.write(both) == [(1, "a"), (2, "b")]
+
+
 async def every_condition_means_what_it_says(store: Store) -> None:
     """Each operator, alone and together; a null is found by ``null`` only."""
     rows = (run("a", 10), run("b", 20, probation=True), run("c", None))
@@ -255,7 +217,7 @@ async def rows_come_in_the_order_asked(store: Store) -> None:
     )
     await store.write(lambda tx: tx.save(*reversed(rows)))
 
-    async def ids(order: str, limit: int = 1000) -> str:
+    async def ids(order: str, limit: int | None = None) -> str:
         found = await store.read(lambda tx: tx.find(Incident, order=order, limit=limit))
         return "".join(row.id for row in found)
 
@@ -278,6 +240,10 @@ async def a_mistake_is_told_clearly(store: Store) -> None:
         lambda tx: tx.set(entry("a")),
         lambda tx: tx.add(entry("a")),
         lambda tx: tx.save(finding("f")),
+        lambda tx: tx.drop(Finding),
+        lambda tx: tx.drop(Finding, Where("summary", "eq", "x")),
+        lambda tx: tx.drop(Entry, Where("seq", "gt", 0)),
+        lambda tx: tx.drop(Seal, Where("last", "gt", 0)),
     )
     for mistake in mistakes:
         assert await _raises(ValueError, store, mistake)
@@ -374,6 +340,9 @@ CHECKS: tuple[Callable[[Store], Awaitable[None]], ...] = (
     an_exception_undoes_everything,
     a_conflict_undoes_everything,
     the_journal_is_numbered_in_order,
+    a_find_is_whole,
+    what_is_dropped_is_gone,
+    an_entry_is_read_where_it_was_written,
     every_condition_means_what_it_says,
     rows_come_in_the_order_asked,
     a_mistake_is_told_clearly,

@@ -124,6 +124,23 @@ async def a_flush_says_how_far_it_goes(telemetry: Telemetry) -> None:
     assert await telemetry.flush() == 4
 
 
+async def a_forgotten_day_is_empty(telemetry: Telemetry) -> None:
+    """Whole days on disk that were over by then are gone, and nothing else, also later; what
+    was committed stays so, and a new point of such a day is one."""
+    rows = points((0, -2 * DAY, 1.0), (0, -DAY, 2.0), (0, -1, 4.0), (0, 0, 8.0))
+    telemetry.add(1, [series(0, a="b")], rows)
+    await telemetry.flush()
+
+    assert await telemetry.forget(AT - 1) == 1
+    assert await telemetry.forget(AT + DAY - 1) == 1
+    assert await telemetry.forget(AT + DAY - 1) == 0
+    assert telemetry.committed() == 1
+    assert await ask(telemetry, Stat.SUM, -2 * DAY, DAY, step=DAY) == [0.0, 0.0, 8.0]
+    telemetry.add(2, [], points((0, -DAY, 16.0)))
+    assert await telemetry.flush() == 2
+    assert await ask(telemetry, Stat.SUM, -2 * DAY, DAY, step=DAY) == [0.0, 16.0, 8.0]
+
+
 CHECKS: tuple[Callable[[Telemetry], Awaitable[None]], ...] = (
     every_stat_is_right,
     buckets_are_half_open,
@@ -132,4 +149,5 @@ CHECKS: tuple[Callable[[Telemetry], Awaitable[None]], ...] = (
     an_unknown_series_is_empty,
     a_seq_counts_once,
     a_flush_says_how_far_it_goes,
+    a_forgotten_day_is_empty,
 )
