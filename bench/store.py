@@ -17,7 +17,7 @@ from opx.adapters.stores.sql import SqlStore
 from opx.core.decide.case import Lease
 from opx.core.detect.finding import Finding
 from opx.engine.ports import WriteTx
-from opx.testing.contracts.store import finding
+from opx.testing.contracts.samples import finding
 
 BULK = 20_000
 SINGLE = 1_000
@@ -40,7 +40,7 @@ async def bench(url: str) -> None:
     await store.write(lambda tx: tx.set(*rows))
     print(f"set        {BULK / (time.perf_counter() - began):10,.0f} findings/s")
     began = time.perf_counter()
-    await store.read(lambda tx: tx.find(Finding, limit=BULK))
+    await store.read(lambda tx: tx.find(Finding))
     print(f"find       {BULK / (time.perf_counter() - began):10,.0f} findings/s")
     began = time.perf_counter()
     for _ in range(SINGLE):

@@ -23,8 +23,12 @@ class FakeBench:
     def __init__(self) -> None:
         self.target = "http://127.0.0.1:1#web"
         self.missing = "http://127.0.0.1:1#absent"
-        self.fake = FakeAction(targets=frozenset({self.target}))
+        self.silent = "http://127.0.0.1:2#web"
+        self.fake = FakeAction(targets=frozenset({self.target, self.silent}), hidden={self.silent})
         self.action: Action = self.fake
+
+    def inputs(self, target: str) -> dict[str, str]:
+        return {}
 
     async def effects(self) -> int:
         return self.fake.effects[self.target]
@@ -37,7 +41,11 @@ class SupervisorBench:
         self.action = actions.registry()[name]
         self.target = daemon.target(program)
         self.missing = daemon.target("absent")
+        self.silent = "http://127.0.0.1:1#web"
         self._program, self._daemon = program, daemon
+
+    def inputs(self, target: str) -> dict[str, str]:
+        return {}
 
     async def effects(self) -> int:
         if self.action.spec.name == "process.stop":

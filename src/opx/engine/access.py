@@ -4,13 +4,16 @@
 
 ``front`` asks ``principal`` on every request; it answers from memory, and ``refresh`` keeps
 that at most a second behind the store. A secret is never stored, only its SHA-256, and
-authority comes from the stored token, never from what a request says about itself.
+authority comes from the stored token, never from what a request says about itself. What was
+opened with a token (a link, a session, another from there) never outlives it.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,30 +21,34 @@ from opx.core.base import canonical
 from opx.core.base.time import DAY, HOUR, MINUTE, SECOND, Ms
 from opx.core.decide.roles import Role
 from opx.engine import journal
-from opx.engine.ports import Clock, ReadTx, Store, Token, Where, WriteTx
+from opx.engine.ports import Clock, Entry, ReadTx, Store, Token, Where, WriteTx
 from opx.errors import BadInput, Conflict, NotFound, NotLoggedIn, Unavailable
 
 PREFIX = "opx_"
+SUBJECT = "access"
+"""What the journal says of tokens and refusals is about this: for auditors only."""
 LOGIN_LINK_TTL: Ms = 10 * MINUTE
 SESSION_TTL: Ms = 12 * HOUR
 MAX_TTL: Ms = 366 * DAY
 STALE: Ms = 60 * SECOND
 """Tokens that could not be read again for so long are not believed any more."""
 SHOWN = 12
-MANY = 100_000
 REFUSALS_A_MINUTE = 30
-OWN_NAMES = frozenset({"opx", "brain", "hands", "front"})
+NOBODY = "nobody"
+"""Whoever sends no secret that is in force, in the journal."""
+OWN_NAMES = frozenset({"opx", "brain", "hands", "front", NOBODY})
 FIRST_ROLES = (Role.ADMIN,)
 """Who can read the data folder is the administrator of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """``services``: those it may ingest for, empty = any."""
+    """``services``: those it may ingest for, empty = any. ``token``: the id of what they sent."""
 
     name: str
     roles: frozenset[Role]
     services: frozenset[str] = frozenset()
+    token: str = ""
 
 
 def new_secret(clock: Clock) -> str:
@@ -70,14 +77,18 @@ class Access:
         if self._read_at is None or now - self._read_at > STALE:
             raise Unavailable("tokens cannot be read now")
         token, principal = self._tokens.get(id_of(secret), (None, None))
-        if token is None or not valid(token, now) or token.single_use:
+        if token is None or token.single_use or not in_force(token, now, self._known):
             return None
         return principal
+
+    def _known(self, id: str) -> Token | None:
+        token, _ = self._tokens.get(id, (None, None))
+        return token
 
     async def refresh(self) -> None:
         """Read the tokens again. Called when the store changed, and after each own change."""
         now = self._clock.now()
-        tokens = await self._store.read(lambda tx: _in_force(tx, now))
+        tokens = await self._store.read(lambda tx: _unexpired(tx, now))
         self._tokens = {token.id: (token, principal_of(token)) for token in tokens}
         self._read_at = now
 
@@ -95,18 +106,20 @@ class Access:
         )
         await self._store.write(lambda tx: _first(tx, token))
 
-    async def login_link(self, name: str, roles: frozenset[Role]) -> str:
-        """A code that opens one session with these roles, once, within ten minutes."""
+    async def login_link(self, parent: str) -> str:
+        """A code that opens one session with the roles of the token ``parent``, once, within
+        ten minutes. ``NotLoggedIn`` when that is not in force."""
         code, now = new_secret(self._clock), self._clock.now()
-        token = Token(
-            id=id_of(code),
-            name=name,
-            roles=tuple(sorted(role.value for role in roles)),
-            created_at=now,
-            expires_at=now + LOGIN_LINK_TTL,
-            single_use=True,
-        )
-        await self._store.write(lambda tx: tx.save(token))
+
+        def mint(tx: WriteTx) -> None:
+            holder = tx.get(Token, parent)
+            if holder is None or not in_force(holder, now, _stored(tx)):
+                raise NotLoggedIn
+            link = replace(_opened(code, holder, now, LOGIN_LINK_TTL), single_use=True)
+            tx.save(link)
+            tx.append(_entry(now, "link.made", holder.name, token=parent, link=link.id))
+
+        await self._store.write(mint)
         return code
 
     async def redeem(self, code: str) -> str:
@@ -116,26 +129,24 @@ class Access:
 
         def exchange(tx: WriteTx) -> None:
             link = tx.get(Token, id_of(code))
-            if link is None or not link.single_use or not valid(link, now):
-                raise NotLoggedIn(
-                    "this login link was used, is too old or never was",
-                    hint="opx login makes a new one",
-                )
+            holder = tx.get(Token, link.parent) if link else None
+            if link is None or holder is None or not link.single_use:
+                raise _bad_link("never was")
+            if link.revoked_at is not None:
+                raise _bad_link("was used")
+            if not in_force(link, now, _stored(tx)):
+                raise _bad_link("is over")
             tx.save(replace(link, revoked_at=now, version=link.version + 1))
-            tx.save(
-                Token(
-                    id=id_of(session),
-                    name=link.name,
-                    roles=link.roles,
-                    created_at=now,
-                    expires_at=now + SESSION_TTL,
-                )
-            )
-            tx.append(journal.entry(now, "access", "session.opened", link.name))
+            opened = _opened(session, holder, now, SESSION_TTL)
+            tx.save(opened)
+            tx.append(_entry(now, "session.opened", link.name, token=opened.id, link=link.id))
 
         await self._store.write(exchange)
         await self.refresh()
         return session
+
+
+Find = Callable[[str], Token | None]
 
 
 def valid(token: Token, now: Ms) -> bool:
@@ -143,8 +154,40 @@ def valid(token: Token, now: Ms) -> bool:
     return token.revoked_at is None and not expired
 
 
+def in_force(token: Token, now: Ms, find: Find) -> bool:
+    """Whether it opens anything now: it is valid, and so is all that it was opened with."""
+    known: Token | None = token
+    while known is not None and valid(known, now):
+        if not known.parent:
+            return True
+        known = find(known.parent)
+    return False
+
+
+def _stored(tx: ReadTx) -> Find:
+    return lambda id: tx.get(Token, id)
+
+
+def _opened(secret: str, holder: Token, now: Ms, ttl: Ms) -> Token:
+    """What ``holder`` opens: with its name, roles and services, and ending no later than it."""
+    ends = now + ttl
+    return Token(
+        id=id_of(secret),
+        name=holder.name,
+        roles=holder.roles,
+        services=holder.services,
+        parent=holder.id,
+        created_at=now,
+        expires_at=ends if holder.expires_at is None else min(ends, holder.expires_at),
+    )
+
+
+def _bad_link(what: str) -> NotLoggedIn:
+    return NotLoggedIn(f"this login link {what}", hint="opx login makes a new one")
+
+
 def principal_of(token: Token) -> Principal:
-    return Principal(token.name, roles_of(token), frozenset(token.services))
+    return Principal(token.name, roles_of(token), frozenset(token.services), token.id)
 
 
 def roles_of(token: Token) -> frozenset[Role]:
@@ -183,23 +226,13 @@ def new_token(secret: str, wanted: Wanted, now: Ms) -> Token:
 
 def make(tx: WriteTx, token: Token, by: str, now: Ms) -> None:
     """Store a new token. ``Conflict`` while another holds its name, or when opx does."""
-    same = tx.find(Token, Where("name", "eq", token.name), limit=MANY)
-    if token.name in OWN_NAMES or any(valid(other, now) for other in same):
+    find = _stored(tx)
+    same = tx.find(Token, Where("name", "eq", token.name))
+    if token.name in OWN_NAMES or any(in_force(other, now, find) for other in same):
         raise Conflict(f"the name {token.name!r} is taken: the journal must tell people apart")
     tx.save(token)
-    tx.append(
-        journal.entry(
-            now,
-            "access",
-            "token.made",
-            by,
-            token=token.id[:SHOWN],
-            name=token.name,
-            roles=token.roles,
-            services=token.services,
-            expires_at=token.expires_at,
-        )
-    )
+    what = {name: getattr(token, name) for name in ("name", "roles", "services", "expires_at")}
+    tx.append(_entry(now, "token.made", by, token=token.id, **what))
 
 
 def revoke(tx: WriteTx, prefix: str, by: str, now: Ms) -> Token:
@@ -209,14 +242,27 @@ def revoke(tx: WriteTx, prefix: str, by: str, now: Ms) -> Token:
     if len(found) != 1:
         raise NotFound(f"{len(found) or 'no'} token ids begin with {prefix!r}")
     token = found[0]
-    if token.revoked_at is None:
-        token = replace(token, revoked_at=now, version=token.version + 1)
-        tx.save(token)
-        entry = journal.entry(
-            now, "access", "token.revoked", by, token=token.id[:SHOWN], name=token.name
-        )
-        tx.append(entry)
-    return token
+    return _revoke(tx, token, "token.revoked", by, now) if token.revoked_at is None else token
+
+
+def log_out(tx: WriteTx, id: str, now: Ms) -> int:
+    """End the session ``id``, or every session and link that was opened with the token ``id``;
+    how many that were. What they opened in turn ends with them."""
+    asker = tx.get(Token, id)
+    if asker is None:
+        return 0
+    same = [asker] if asker.parent else tx.find(Token, Where("name", "eq", asker.name))
+    ending = [one for one in same if id in (one.id, one.parent) and one.parent and valid(one, now)]
+    for one in ending:
+        _revoke(tx, one, "session.ended", asker.name, now)
+    return len(ending)
+
+
+def _revoke(tx: WriteTx, token: Token, kind: str, by: str, now: Ms) -> Token:
+    revoked = replace(token, revoked_at=now, version=token.version + 1)
+    tx.save(revoked)
+    tx.append(_entry(now, kind, by, token=token.id, name=token.name))
+    return revoked
 
 
 def view(token: Token, now: Ms) -> dict[str, Any]:
@@ -225,53 +271,77 @@ def view(token: Token, now: Ms) -> dict[str, Any]:
     return {
         **canonical.plain(token),
         "id": token.id[:SHOWN],
+        "parent": token.parent[:SHOWN],
         "state": "active" if valid(token, now) else gone,
     }
 
 
 def views(tx: ReadTx, now: Ms) -> list[dict[str, Any]]:
-    """Every token and session, newest first."""
-    tokens = [token for token in tx.find(Token, limit=MANY) if not token.single_use]
-    return [view(token, now) for token in sorted(tokens, key=lambda token: -token.created_at)]
+    """Every token, newest first, each followed by the sessions that were opened with it:
+    those have a ``parent``, and the state ``ended`` when it is that which ended them."""
+    tokens = {token.id: token for token in tx.find(Token) if not token.single_use}
+    opened: dict[str, list[Token]] = defaultdict(list)
+    for token in sorted(tokens.values(), key=lambda token: (token.created_at, token.id)):
+        opened[token.parent if token.parent in tokens else ""].append(token)
+    rows, waiting = [], opened[""]
+    while waiting:
+        token = waiting.pop()
+        ended = valid(token, now) and not in_force(token, now, tokens.get)
+        rows.append({**view(token, now), **({"state": "ended"} if ended else {})})
+        waiting += opened[token.id]
+    return rows
 
 
 class Refusals:
     """Journals who was refused what. Of more than a fixed number a minute it only counts:
-    whoever hammers at the door must not fill the disk."""
+    whoever hammers at the door must not fill the disk. Each name has its own number, and all
+    who have none share one, so that nobody's noise hides what somebody else was refused."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._minute: Ms = 0
-        self._journalled = 0
-        self._uncounted = 0
+        self._tallies: dict[str, _Tally] = {}
 
-    async def add(self, who: str, permission: str, path: str) -> None:
-        now = self._clock.now()
-        if now - self._minute >= MINUTE:
-            self._minute, self._journalled = now, 0
-        if self._journalled >= REFUSALS_A_MINUTE:
-            self._uncounted += 1
+    async def add(self, who: str, permission: str, path: str, detail: str = "") -> None:
+        """``who``: a token's name or ``NOBODY``. Never raises ``Unavailable``: what cannot be
+        written down now is counted in the next line that can."""
+        now, tally = self._clock.now(), self._tallies.setdefault(who, _Tally())
+        if now - tally.minute >= MINUTE:
+            tally.minute, tally.journalled = now, 0
+        if tally.journalled >= REFUSALS_A_MINUTE:
+            tally.uncounted += 1
             return
-        self._journalled += 1
-        missed, self._uncounted = self._uncounted, 0
-        entry = journal.entry(
-            now,
-            "access",
-            "access.refused",
-            who,
-            permission=permission,
-            path=path[:200],
-            unrecorded=missed,
-        )
-        await self._store.write(lambda tx: tx.append(entry))
+        tally.journalled += 1
+        missed, tally.uncounted = tally.uncounted, 0
+        what = {"permission": permission, "path": path[:200], "detail": detail[:200]}
+        entry = _entry(now, "access.refused", who, **what, unrecorded=missed)
+        try:
+            await self._store.write(lambda tx: tx.append(entry))
+        except Unavailable:
+            tally.uncounted += missed + 1
 
 
-def _in_force(tx: ReadTx, now: Ms) -> list[Token]:
-    lasting = tx.find(Token, Where("expires_at", "null"), limit=MANY)
-    return lasting + tx.find(Token, Where("expires_at", "gt", now), limit=MANY)
+@dataclass(slots=True)
+class _Tally:
+    """``uncounted``: refusals that no line in the journal has told of yet."""
+
+    minute: Ms = 0
+    journalled: int = 0
+    uncounted: int = 0
+
+
+def _entry(at: Ms, kind: str, actor: str, **body: object) -> Entry:
+    """A line about access, in which tokens and links stand as people see them."""
+    for name in body.keys() & {"token", "link"}:
+        body[name] = str(body[name])[:SHOWN]
+    return journal.entry(at, SUBJECT, kind, actor, **body)
+
+
+def _unexpired(tx: ReadTx, now: Ms) -> list[Token]:
+    lasting = tx.find(Token, Where("expires_at", "null"))
+    return lasting + tx.find(Token, Where("expires_at", "gt", now))
 
 
 def _first(tx: WriteTx, token: Token) -> None:
     if tx.add(token):
-        tx.append(journal.entry(token.created_at, "access", "token.made", "opx", name=token.name))
+        tx.append(_entry(token.created_at, "token.made", "opx", token=token.id, name=token.name))

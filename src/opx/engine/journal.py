@@ -8,11 +8,25 @@ thing, so that what is not in the journal did not happen.
 
 from __future__ import annotations
 
+from typing import Any
+
 from opx.core.base import canonical
 from opx.core.base.time import Ms
-from opx.engine.ports import Entry
+from opx.engine.ports import Entry, ReadTx, Where
+
+SUPPRESSED = "finding.suppressed"
 
 
 def entry(at: Ms, subject: str, kind: str, actor: str, **body: object) -> Entry:
     """One entry. ``body`` may hold any value that has a canonical JSON form."""
     return Entry(at=at, subject=subject, kind=kind, actor=actor, body=canonical.plain(body))
+
+
+def suppressed(tx: ReadTx, before: int, limit: int, service: str = "") -> list[dict[str, Any]]:
+    """What changed nothing, newest first: the entries before ``before`` (0: the newest), about
+    ``service`` or any. Each names the finding, its rule and the reason."""
+    where = [Where("kind", "eq", SUPPRESSED)]
+    where += [Where("seq", "lt", before)] if before else []
+    where += [Where("subject", "eq", service)] if service else []
+    rows = tx.find(Entry, *where, order="-seq", limit=limit)
+    return [canonical.plain(row) for row in rows]

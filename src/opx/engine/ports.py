@@ -74,7 +74,8 @@ class Saved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDocument:
-    """A document as applied. ``id``: ``Kind/name``. ``text``: its YAML."""
+    """A document as applied. ``id``: ``Kind/name``, of a service ``Service/environment/name``.
+    ``text``: its YAML."""
 
     id: str
     kind: str
@@ -106,7 +107,8 @@ class Token:
     """An API token. ``id``: SHA-256 of the secret, which is nowhere kept.
 
     ``roles``: names of ``opx.core.decide.roles``. ``services``: what it may ingest for,
-    empty = any. ``single_use``: a login link.
+    empty = any. ``single_use``: a login link. ``parent``: the token that a session or a link
+    was opened with; it is in force only while that one is.
     """
 
     id: str
@@ -116,6 +118,7 @@ class Token:
     expires_at: Ms | None = None
     services: tuple[str, ...] = ()
     single_use: bool = False
+    parent: str = ""
     revoked_at: Ms | None = None
     version: int = 1
 
@@ -134,8 +137,15 @@ class ReadTx(Protocol):
     """A consistent view. Rows are the frozen records of the core and of this module."""
 
     def get(self, kind: type[R], id: str) -> R | None: ...
-    def find(self, kind: type[R], *where: Where, order: str = "", limit: int = 1000) -> list[R]:
-        """``order``: a field, ``-field`` for descending. Only indexed fields may be named."""
+    def find(
+        self, kind: type[R], *where: Where, order: str = "", limit: int | None = None
+    ) -> list[R]:
+        """Every row that fits, or the first ``limit`` of them. ``order``: a field, ``-field``
+        for descending. Only indexed fields may be named."""
+        ...
+
+    def count(self, kind: type, *where: Where) -> int:
+        """How many rows fit, without reading them."""
         ...
 
 
@@ -153,6 +163,11 @@ class WriteTx(ReadTx, Protocol):
 
     def set(self, *rows: object) -> None:
         """Insert or replace. Only for records with a single writer."""
+        ...
+
+    def drop(self, kind: type, *where: Where) -> int:
+        """Forget the rows that fit; how many they were. At least one condition; the journal
+        and its seals are never forgotten (``ValueError``)."""
         ...
 
     def append(self, *entries: Entry) -> None:
@@ -259,6 +274,10 @@ class Telemetry(Protocol):
 
     def committed(self) -> int: ...
     async def query(self, query: MetricQuery) -> list[Bucket]: ...
+    async def forget(self, before: Ms) -> int:
+        """Forget the days on disk that were over by ``before``; how many they were."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -282,9 +301,9 @@ class Action(Protocol):
 
     spec: ActionSpec
 
-    async def observe(self, target: str) -> dict[str, str]:
-        """The target now: enough to tell later whether the effect happened. A process is
-        observed with its ``pid``: hands refuses opx's own by it.
+    async def observe(self, target: str, inputs: dict[str, str]) -> dict[str, str]:
+        """What ``apply`` would change, now: enough to tell later whether the effect happened.
+        A process is observed with its ``pid``: hands refuses opx's own by it.
         ``Unavailable`` when it cannot be seen."""
         ...
 
@@ -293,7 +312,8 @@ class Action(Protocol):
         ...
 
     async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
-        """Do it; return a line for the timeline. ``OpxError`` when it did not work."""
+        """Do it; return a line for the timeline. ``Unavailable``: no answer, so it may have
+        happened and is looked for; any other ``OpxError``: it certainly did not work."""
         ...
 
     def dry_run(self, target: str, inputs: dict[str, str]) -> str:
@@ -305,7 +325,8 @@ class Receiver(Protocol):
     name: str
 
     async def deliver(self, notice: Notice) -> None:
-        """``Unavailable`` when trying again can help, another ``OpxError`` when not."""
+        """``Unavailable`` when trying again can help, another ``OpxError`` when not. A crash
+        may repeat a notice: its id must reach whoever is told, so that it can be dropped."""
         ...
 
 
@@ -341,15 +362,14 @@ class SegmentState(StrEnum):
 class PendingWork:
     """A ``StartRequest`` kept as a row, for workflows that have no engine of their own.
 
-    ``not_before``: when it is due. ``attempts``: how often it has failed. ``state`` None:
-    purged, and its id may be started again.
+    ``not_before``: when it is due. ``attempts``: how often it has failed.
     """
 
     id: str
     kind: str
     args: dict[str, str]
     not_before: Ms
-    state: SegmentState | None = SegmentState.WAITING
+    state: SegmentState = SegmentState.WAITING
     attempts: int = 0
     ended_at: Ms | None = None
     version: int = 1

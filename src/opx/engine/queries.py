@@ -37,8 +37,9 @@ Plain = dict[str, Any]
 
 ACTIVE = (Status.OPEN, Status.MITIGATING, Status.MITIGATED)
 SHORTEST_PREFIX = 4
-EVERYTHING = 10_000
 TIMELINE = 1_000
+"""Entries of an incident's timeline in one answer."""
+LATEST: Ms = 1 << 62
 CHUNK = 1_000
 
 # ---------------------------------------------------------------- one thing
@@ -105,7 +106,7 @@ def incidents(
 
 
 def _opened_at(tx: ReadTx, where: Sequence[Where], at: Ms) -> list[Incident]:
-    rows = tx.find(Incident, *where, Where("opened_at", "eq", at), limit=EVERYTHING)
+    rows = tx.find(Incident, *where, Where("opened_at", "eq", at))
     return sorted(rows, key=lambda row: row.id)
 
 
@@ -116,18 +117,22 @@ def _cursor(row: Incident) -> str:
 def _opened(cursor: str) -> tuple[Ms, str]:
     try:
         at, id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-    except (binascii.Error, ValueError, TypeError) as error:
+    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
         raise BadInput("this cursor was not given out by opx") from error
-    if type(at) is not int or not isinstance(id, str):
+    if type(at) is not int or abs(at) >= 1 << 62 or not isinstance(id, str) or not id.isascii():
         raise BadInput("this cursor was not given out by opx")
     return at, id
 
 
-def incident(tx: ReadTx, id: str) -> Plain:
-    """One incident with all that belongs to it; its timeline is the journal about it."""
+def incident(tx: ReadTx, id: str, before: int = 0) -> Plain:
+    """One incident with all that belongs to it. ``timeline``: the newest entries of the journal
+    about it, or of those before the seq ``before``, in order; ``older``: the ``before`` of the
+    entries that precede them, None when they are all."""
     found = find_incident(tx, id)
     insight = tx.get(Insight, found.insight) if found.insight else None
-    entries = tx.find(Entry, Where("subject", "eq", found.id), order="seq", limit=TIMELINE)
+    timeline = entries_before(tx, before, TIMELINE + 1, found.id)
+    more = len(timeline) > TIMELINE
+    timeline = timeline[:TIMELINE]
     outcomes = tx.find(Outcome, Where("incident", "eq", found.id))
     return {
         **canonical.plain(found),
@@ -135,7 +140,8 @@ def incident(tx: ReadTx, id: str) -> Plain:
         "runs": runs(tx, found.id),
         "approvals": [a for run in _runs(tx, found.id) for a in _approval_of(tx, run)],
         "outcomes": canonical.plain(sorted(outcomes, key=lambda outcome: outcome.at)),
-        "timeline": canonical.plain(entries),
+        "timeline": timeline[::-1],
+        "older": timeline[-1]["seq"] if more else None,
     }
 
 
@@ -178,6 +184,7 @@ def decisions(tx: ReadTx, incident: str) -> list[Plain]:
                 {**canonical.plain(result), "answer": result.answer.name.lower()}
                 for result in row.results
             ],
+            "considered": canonical.plain(row.considered),
             "sentences": why.explain(row),
         }
         for row in sorted(rows, key=lambda row: (row.at, row.id))
@@ -186,7 +193,7 @@ def decisions(tx: ReadTx, incident: str) -> list[Plain]:
 
 def approvals(tx: ReadTx, now: Ms) -> list[Plain]:
     """What waits for an answer, the most urgent first."""
-    waiting = tx.find(Approval, Where("approved", "null"), limit=EVERYTHING)
+    waiting = tx.find(Approval, Where("approved", "null"))
     pending = sorted((a for a in waiting if a.expires_at > now), key=lambda a: a.expires_at)
     return [_approval(approval, tx.get(Run, approval.id)) for approval in pending]
 
@@ -215,48 +222,59 @@ def automation(tx: ReadTx) -> Plain:
 
 def status(tx: ReadTx, knowledge: Knowledge, now: Ms) -> Plain:
     """opx at a glance; who serves it adds what is not in the store."""
+    active = _active(tx)
     return {
         **automation(tx),
-        "open_incidents": len(_active(tx)),
+        "open_incidents": len(active),
         "pending_approvals": len(approvals(tx, now)),
         "breakers_open": sum(1 for breaker in breakers(tx) if breaker["open"]),
-        "services": services(tx, knowledge),
+        "problems": problems(knowledge),
+        "services": _services(active, knowledge),
     }
 
 
 def services(tx: ReadTx, knowledge: Knowledge) -> list[Plain]:
     """Every service as it was taught, with the incidents that are open on it."""
-    active = _active(tx)
+    return _services(_active(tx), knowledge)
+
+
+def _services(active: Sequence[Incident], knowledge: Knowledge) -> list[Plain]:
+    theirs: dict[tuple[str, str], list[str]] = {}
+    for row in active:
+        theirs.setdefault((row.group.environment, row.group.service), []).append(row.id)
     return [
-        {
-            **canonical.plain(service),
-            "incidents": [
-                row.id
-                for row in active
-                if (row.group.environment, row.group.service) == (environment, name)
-            ],
-        }
-        for (environment, name), service in sorted(knowledge.catalogue.services.items())
+        {**canonical.plain(service), "incidents": theirs.get(place, [])}
+        for place, service in sorted(knowledge.catalogue.services.items())
     ]
 
 
 def _active(tx: ReadTx) -> list[Incident]:
-    return tx.find(Incident, Where("status", "in", ACTIVE), limit=EVERYTHING)
+    return tx.find(Incident, Where("status", "in", ACTIVE))
 
 
 def stored_documents(tx: ReadTx) -> list[StoredDocument]:
-    return tx.find(StoredDocument, order="id", limit=EVERYTHING)
+    return tx.find(StoredDocument, order="id")
 
 
 def documents(tx: ReadTx) -> list[Plain]:
     return [canonical.plain(document) for document in stored_documents(tx)]
 
 
-def grants(tx: ReadTx) -> list[Plain]:
-    """Every grant with the track record it stands on."""
+def problems(knowledge: Knowledge) -> list[Plain]:
+    """The documents that are kept, cannot be read and are skipped, and what that means."""
+    return [canonical.plain(problem) for problem in knowledge.problems]
+
+
+def grants(tx: ReadTx, knowledge: Knowledge) -> list[Plain]:
+    """Every grant with the track record it stands on, and what has changed since (``runbook``,
+    ``target``) and makes opx ask instead."""
     return [
-        {**grant_view(grant), "record": _record(tx.get(TrackRecord, grant.id))}
-        for grant in tx.find(Grant, order="id", limit=EVERYTHING)
+        {
+            **grant_view(grant),
+            "outdated": _outdated(grant, knowledge),
+            "record": _record(grant, tx.get(TrackRecord, grant.id)),
+        }
+        for grant in tx.find(Grant, order="id")
     ]
 
 
@@ -264,8 +282,17 @@ def grant_view(grant: Grant) -> Plain:
     return {**canonical.plain(grant), **_place(grant.id), "autonomy": grant.autonomy.name.lower()}
 
 
-def _record(record: TrackRecord | None) -> Plain:
-    known = record.p_fix if record else None
+def _outdated(grant: Grant, knowledge: Knowledge) -> list[str]:
+    name, environment, service = grant.id.split("|")
+    runbook, declared = knowledge.runbook(name), knowledge.service(environment, service)
+    used = runbook.takes(declared.parameters) if runbook and declared else {}
+    return list(
+        grant.outdated(runbook.hash if runbook else "", declared.target if declared else "", used)
+    )
+
+
+def _record(grant: Grant, record: TrackRecord | None) -> Plain:
+    known = record.p_fix(grant.runbook_hash) if record else None
     return {"p_fix": known.value if known else None, "n": known.n if known else 0}
 
 
@@ -281,29 +308,29 @@ def breakers(tx: ReadTx) -> list[Plain]:
             **_place(breaker.id),
             "open": breaker.opened_at is not None,
         }
-        for breaker in tx.find(Breaker, order="id", limit=EVERYTHING)
+        for breaker in tx.find(Breaker, order="id")
     ]
 
 
 # ---------------------------------------------------------------- what was kept
 
 
-def quarantine(tx: ReadTx, limit: int) -> list[Plain]:
-    """What was not taken in, newest first, with the reason."""
-    return [canonical.plain(row) for row in tx.find(Rejected, order="-at", limit=limit)]
+def quarantine(tx: ReadTx, limit: int, before: str = "") -> list[Plain]:
+    """What was not taken in, newest first, with the reason: the items before the one with the
+    id ``before`` ("": the newest). Their ids are in the order of their times."""
+    where = [Where("id", "lt", before)] if before else []
+    return [canonical.plain(row) for row in tx.find(Rejected, *where, order="-id", limit=limit)]
 
 
 def notices(tx: ReadTx, limit: int) -> list[Plain]:
     """What people were told, newest first, and which deliveries of it have not succeeded."""
     failing = (DeliveryStatus.PENDING, DeliveryStatus.GAVE_UP)
-    late = tx.find(Delivery, Where("status", "in", failing), limit=EVERYTHING)
-    return [
-        {
-            **canonical.plain(notice),
-            "undelivered": [canonical.plain(row) for row in late if row.notice == notice.id],
-        }
-        for notice in tx.find(Notice, order="-at", limit=limit)
-    ]
+    found = tx.find(Notice, order="-at", limit=limit)
+    late: dict[str, list[Plain]] = {notice.id: [] for notice in found}
+    theirs = Where("notice", "in", tuple(late))
+    for row in tx.find(Delivery, theirs, Where("status", "in", failing)):
+        late[row.notice].append(canonical.plain(row))
+    return [{**canonical.plain(notice), "undelivered": late[notice.id]} for notice in found]
 
 
 def newest(tx: ReadTx) -> int:
@@ -317,6 +344,13 @@ def entries(tx: ReadTx, after: int, limit: int, subject: str = "") -> list[Plain
     about = [Where("subject", "eq", subject)] if subject else []
     rows = tx.find(Entry, Where("seq", "gt", after), *about, order="seq", limit=limit)
     return [canonical.plain(row) for row in rows]
+
+
+def entries_before(tx: ReadTx, before: int, limit: int, subject: str = "") -> list[Plain]:
+    """The journal before the seq ``before`` (0: all of it), newest first."""
+    where = [Where("subject", "eq", subject)] if subject else []
+    where += [Where("seq", "lt", before)] if before else []
+    return [canonical.plain(row) for row in tx.find(Entry, *where, order="-seq", limit=limit)]
 
 
 def verified(tx: ReadTx, anchors: Sequence[audit.Anchor]) -> audit.Report:

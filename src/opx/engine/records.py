@@ -49,6 +49,11 @@ class Record:
         every = dict.fromkeys(path for index in self.indexes for path in index)
         return tuple(path for path in every if path != self.key)
 
+    @property
+    def droppable(self) -> bool:
+        """Whether its rows may ever go. The journal is the truth, and the seals prove it."""
+        return self.kind not in (Entry, Seal)
+
     def check(self, path: str) -> None:
         """``ValueError`` unless the record can be found, or ordered, by ``path``."""
         if path != self.key and path not in self.paths:
@@ -98,7 +103,7 @@ RECORDS = (
     Record(Lease, "leases", (("run",), ("expires_at",))),
     Record(Outcome, "outcomes", (("incident", "at"), ("at",))),
     Record(Notice, "notices", (("incident", "at"), ("at",))),
-    Record(Delivery, "deliveries", (("status", "due_at"),)),
+    Record(Delivery, "deliveries", (("status", "due_at"), ("notice",))),
     Record(Rejected, "quarantine", (("at",), ("wire", "at"))),
     Record(Entry, "journal", (("subject", "seq"), ("kind", "seq"), ("at",))),
     Record(Seal, "seals", (("last",),)),

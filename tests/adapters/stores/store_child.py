@@ -2,7 +2,8 @@
 
 """What the tests of the SQL store run as processes of their own.
 
-``count URL``: count a row up 25 times by compare-and-set. ``watch URL``: wait for somebody
+``churn URL``: open the store, use it and close it, a hundred times. ``count URL``: count a
+row up 25 times by compare-and-set. ``watch URL``: wait for somebody
 else's commit. ``write URL``: commit for ever, one line of output for each.
 """
 
@@ -13,18 +14,30 @@ import os
 import sys
 from dataclasses import replace
 
+from opx.adapters.stores import sqlite, tables
 from opx.adapters.stores.sql import SqlStore
 from opx.core.base.time import SECOND
 from opx.core.decide.case import Lease
-from opx.engine.ports import Entry, Saved, WriteTx
+from opx.engine.ports import Entry, Saved, Where, WriteTx
 from opx.errors import Conflict
-from opx.testing.contracts.store import finding
+from opx.testing.contracts.samples import finding
 
 FINDINGS = 50
 
 
 def say(text: object) -> None:
     os.write(1, f"{text}\n".encode())
+
+
+async def churn(url: str) -> None:
+    for number in range(100):
+        assert sqlite.schema_state(url) == (tables.HEAD, tables.HEAD)
+        store = SqlStore(url)
+        line = Entry(at=number, subject=str(os.getpid()), kind="turned", actor="test")
+        await store.write(lambda tx, one=line: tx.append(one))  # type: ignore[misc]
+        mine = Where("subject", "eq", line.subject)
+        assert len(await store.read(lambda tx, mine=mine: tx.find(Entry, mine))) == number + 1  # type: ignore[misc]
+        await store.close()
 
 
 async def count(url: str) -> None:
@@ -68,4 +81,5 @@ async def write(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run({"count": count, "watch": watch, "write": write}[sys.argv[1]](sys.argv[2]))
+    verbs = {"churn": churn, "count": count, "watch": watch, "write": write}
+    asyncio.run(verbs[sys.argv[1]](sys.argv[2]))

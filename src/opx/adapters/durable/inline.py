@@ -30,7 +30,6 @@ from opx.engine.ports import (
 )
 from opx.errors import Conflict
 
-PAGE = 1_000
 ENDED = frozenset({SegmentState.DONE, SegmentState.FAILED})
 log = logging.getLogger(__name__)
 
@@ -56,23 +55,18 @@ class InlineWorkflows:
             args=dict(request.args),
             not_before=self._clock.now() if request.not_before is None else request.not_before,
         )
-        if tx.add(work):
-            return
-        known = tx.get(PendingWork, request.id)
-        if known is not None and known.state is None:
-            tx.save(replace(work, version=known.version + 1))
+        tx.add(work)
 
     async def state(self, id: str) -> SegmentState | None:
         work = await self._store.read(lambda tx: tx.get(PendingWork, id))
         return work.state if work else None
 
     async def purge(self, before: Ms) -> int:
-        """Forget what ended before ``before``; return how many. Their rows stay, emptied."""
+        """Forget what ended before ``before``; return how many."""
 
         def forget(tx: WriteTx) -> int:
             old = [work for work in _in_state(tx, *ENDED) if (work.ended_at or 0) < before]
-            tx.save(*(replace(w, args={}, state=None, version=w.version + 1) for w in old))
-            return len(old)
+            return tx.drop(PendingWork, Where("id", "in", [work.id for work in old]))
 
         return await self._store.write(forget)
 
@@ -157,4 +151,4 @@ def _take_up(tx: WriteTx) -> None:
 
 
 def _in_state(tx: ReadTx, *states: SegmentState) -> list[PendingWork]:
-    return tx.find(PendingWork, Where("state", "in", states), order="not_before", limit=PAGE)
+    return tx.find(PendingWork, Where("state", "in", states), order="not_before")

@@ -32,7 +32,7 @@ from deltalake import (
 from deltalake.schema import PrimitiveType
 
 from opx.adapters.stores import files
-from opx.core.base.time import DAY
+from opx.core.base.time import DAY, Ms, to_wire
 from opx.core.ingest.signals import MetricBatch
 from opx.errors import Damaged
 
@@ -103,6 +103,18 @@ class PointTable:
             self._sync()
             self.committed = self._table.transaction_version(APP) or 0
             self._stale = False
+
+    def forget(self, before: Ms) -> int:
+        """Drop the whole days that were over by ``before``; how many they were. Their files
+        go when it is next tidied."""
+        end = to_wire(before)[:10]
+        days = {day for day, _ in self.files if day < end}
+        if days:
+            self._stale = True
+            self._table.delete(f"day < '{end}'", post_commithook_properties=_BARE)
+            self._sync()
+            self._stale = False
+        return len(days)
 
     def tidy(self) -> None:
         """Make few large files of many small ones, and let go of what nobody needs: every

@@ -159,6 +159,16 @@ class Lake:
         starts = range(window.start, window.end, query.step)
         return [Bucket(at, found.get(number, empty)) for number, at in enumerate(starts)]
 
+    async def forget(self, before: Ms) -> int:
+        """``Unavailable`` when the disk does not take it: try again."""
+        async with self._flushing:
+            await self._in_flusher(self._table.refresh)
+            days: int = await self._in_flusher(self._table.forget, before)
+            if days:
+                await self._tidy()
+            self._view = _View(self._table.files, self._view.moving, self._view.tail)
+            return days
+
     async def close(self) -> None:
         """What is not flushed stays in the write-ahead log."""
         await asyncio.to_thread(self._flusher.shutdown)

@@ -30,8 +30,9 @@ def head() -> str:
     return script.ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
-def migrate(url: str) -> None:
-    """Make or update every table of the database at ``url`` (``sqlite:///path/opx.db``)."""
+def migrate(url: str, to: str = "head") -> None:
+    """Make or update every table of the database at ``url`` (``sqlite:///path/opx.db``), up to
+    the migration ``to``."""
     made = sqlite.engine(url)
     config = _config()
     try:
@@ -39,6 +40,6 @@ def migrate(url: str) -> None:
             connection = connection.execution_options(**{sqlite.WRITES: True})
             with connection.begin():
                 config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                command.upgrade(config, to)
     finally:
         made.dispose()

@@ -24,6 +24,11 @@ from opx.engine.records import Record
 _encode = msgspec.json.Encoder().encode
 
 
+def plain(value: object) -> object:
+    """A field's value as a column holds it."""
+    return value.value if isinstance(value, Enum) else value
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """``names``: the columns ``values`` fills, in order; the key, if it is kept, first."""
@@ -34,8 +39,7 @@ class Codec:
     decoder: msgspec.json.Decoder[Any]
 
     def values(self, row: object) -> tuple[object, ...]:
-        plain = [v.value if isinstance(v, Enum) else v for v in self.fields(row)]
-        return (*plain, _encode(row).decode())
+        return (*map(plain, self.fields(row)), _encode(row).decode())
 
     def decode(self, key: Any, body: str) -> Any:
         row = self.decoder.decode(body)

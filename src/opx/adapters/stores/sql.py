@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -23,33 +23,29 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from opx.adapters.stores import rows, sqlite
-from opx.adapters.stores.tables import TABLES, column_name
+from opx.adapters.stores.tables import column_name
 from opx.core.base.time import SECOND, Ms
 from opx.engine import records
 from opx.engine.ports import Entry, ReadTx, Where, WriteTx
+from opx.engine.records import Record
 from opx.errors import Conflict, Damaged, Unavailable
 
 R = TypeVar("R")
 T = TypeVar("T")
 
 READERS = 2
-POLL_S = 0.025
+POLL_S = 0.05
 """How late a commit of another process may be noticed; see ``bench/store.py`` for its cost."""
 
-_OPS: dict[str, Callable[[Any, Any], sa.ColumnElement[bool]]] = {
-    "eq": lambda column, value: column == value,
-    "in": lambda column, value: column.in_(list(value)),
-    "lt": lambda column, value: column < value,
-    "le": lambda column, value: column <= value,
-    "gt": lambda column, value: column > value,
-    "ge": lambda column, value: column >= value,
-    "null": lambda column, _: column.is_(None),
-    "not_null": lambda column, _: column.is_not(None),
-}
+_COMPARED = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_TESTED = {"null": "IS NULL", "not_null": "IS NOT NULL"}
 
 
 class SqlReadTx:
-    """``ReadTx`` on one connection in one transaction."""
+    """``ReadTx`` on one connection in one transaction. The SQL is written here, not built by
+    SQLAlchemy: building it would cost more than running it."""
+
+    mark = "?"
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
@@ -58,26 +54,63 @@ class SqlReadTx:
         found = self.find(kind, Where("id", "eq", id), limit=1)
         return found[0] if found else None
 
-    def find(self, kind: type[R], *where: Where, order: str = "", limit: int = 1000) -> list[R]:
+    def find(
+        self, kind: type[R], *where: Where, order: str = "", limit: int | None = None
+    ) -> list[R]:
         codec = rows.of(kind)
-        table = TABLES[kind]
-        key = table.c[codec.record.key]
-        query = sa.select(key, sa.cast(table.c.body, sa.Text())).limit(limit)
-        for one in where:
-            codec.record.check(one.field)
-            query = query.where(_OPS[one.op](table.c[column_name(one.field)], one.value))
-        path = order.removeprefix("-") or codec.record.key
-        codec.record.check(path)
-        for column in dict.fromkeys((table.c[column_name(path)], key)):
-            query = query.order_by(column.desc() if order.startswith("-") else column)
-        return [codec.decode(key, body) for key, body in self.connection.execute(query)]
+        record = codec.record
+        values: list[object] = []
+        conditions = [self._condition(record, one, values) for one in where]
+        path = order.removeprefix("-") or record.key
+        record.check(path)
+        down = " DESC" if order.startswith("-") else ""
+        places = dict.fromkeys((column_name(path), record.key))
+        statement = f"SELECT {record.key}, CAST(body AS TEXT) FROM {record.table}"
+        statement += f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        statement += " ORDER BY " + ", ".join(place + down for place in places)
+        if limit is not None:
+            statement += f" LIMIT {self.mark}"
+            values.append(limit)
+        found = self.connection.exec_driver_sql(statement, tuple(values))
+        return [codec.decode(key, body) for key, body in found]
+
+    def count(self, kind: type, *where: Where) -> int:
+        record = rows.of(kind).record
+        values: list[object] = []
+        conditions = [self._condition(record, one, values) for one in where]
+        statement = f"SELECT count(*) FROM {record.table}"
+        statement += f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        found = self.connection.exec_driver_sql(statement, tuple(values)).scalar()
+        return int(found or 0)
+
+    def _condition(self, record: Record, where: Where, values: list[object]) -> str:
+        """One condition; what it compares with is added to ``values``."""
+        record.check(where.field)
+        column = column_name(where.field)
+        if where.op in _TESTED:
+            return f"{column} {_TESTED[where.op]}"
+        if where.op != "in":
+            values.append(rows.plain(where.value))
+            return f"{column} {_COMPARED[where.op]} {self.mark}"
+        options = [rows.plain(option) for option in cast("Iterable[object]", where.value)]
+        values += options
+        return f"{column} IN ({', '.join([self.mark] * len(options))})" if options else "1 = 0"
 
 
 class SqlWriteTx(SqlReadTx):
     """``WriteTx``. ``connection`` is for an adapter whose vendor must write in the same
     transaction; the engine does not know that it is there."""
 
-    mark = "?"
+    def __init__(self, connection: sa.Connection) -> None:
+        super().__init__(connection)
+        self._entries: list[Entry] = []
+
+    def find(
+        self, kind: type[R], *where: Where, order: str = "", limit: int | None = None
+    ) -> list[R]:
+        if kind is Entry:
+            self.finish()
+        return super().find(kind, *where, order=order, limit=limit)
 
     def add(self, *rows_: object) -> int:
         return sum(
@@ -97,7 +130,21 @@ class SqlWriteTx(SqlReadTx):
         for codec, same in _by_kind(rows_):
             self._many(codec.upsert(self.mark), [codec.values(row) for row in same])
 
+    def drop(self, kind: type, *where: Where) -> int:
+        record = records.of(kind)
+        if not where or not record.droppable:
+            raise ValueError(f"not every {kind.__name__} can be dropped")
+        values: list[object] = []
+        conditions = " AND ".join(self._condition(record, one, values) for one in where)
+        statement = f"DELETE FROM {record.table} WHERE {conditions}"
+        return self.connection.exec_driver_sql(statement, tuple(values)).rowcount
+
     def append(self, *entries: Entry) -> None:
+        self._entries += entries
+
+    def finish(self) -> None:
+        """Write the entries that were appended: all in one go, they are many."""
+        entries, self._entries = self._entries, []
         if entries:
             codec = rows.of(Entry)
             self._many(codec.insert(self.mark), [codec.values(entry) for entry in entries])
@@ -194,7 +241,10 @@ class SqlStore:
         with _translated(), self._engine.connect() as connection:
             connection = connection.execution_options(**{sqlite.WRITES: True})
             with connection.begin():
-                return fn(SqlWriteTx(connection))
+                tx = SqlWriteTx(connection)
+                result = fn(tx)
+                tx.finish()
+                return result
 
     def _look(self) -> None:
         if not self._closed and self._watcher.moved():

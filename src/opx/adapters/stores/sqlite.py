@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from opx.adapters.stores import tables
+from opx.errors import Damaged, Unavailable
 
 WRITES = "opx_writes"
 """Execution option: begin by taking the write lock."""
@@ -83,11 +85,25 @@ class Watcher:
 
 
 def schema_state(url: str) -> tuple[str | None, str]:
-    """The migration the database stands at (None: it is empty), and the newest there is."""
-    path = quote(make_url(url).database or "")
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as connection:
-            found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.OperationalError:  # no such file, or no such table
+    """The migration the database stands at (None: it is empty), and the newest there is.
+
+    ``Unavailable`` when it cannot be read now, ``Damaged`` when it is no database of opx's:
+    neither may be taken for an empty one.
+    """
+    path = Path(make_url(url).database or "")
+    if not path.exists() or path.stat().st_size == 0:
         return None, tables.HEAD
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True)) as connection:
+            names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            there = {name for (name,) in names if not name.startswith("sqlite_")}
+            found = None
+            if "alembic_version" in there:
+                found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.OperationalError as error:
+        raise Unavailable(f"{path} cannot be read: {error}", hint="opx doctor") from error
+    except sqlite3.DatabaseError as error:
+        raise Damaged(f"{path} is damaged: {error}", hint="restore it from a backup") from error
+    if found is None and there - {"alembic_version"}:
+        raise Damaged(f"{path} has tables, and does not say of which version they are")
     return (found[0] if found else None), tables.HEAD

@@ -28,6 +28,9 @@ from opx.engine.ports import Chunk
 from opx.errors import Damaged
 
 BLOCK = 4 << 20
+AFRESH = 20
+"""So many times in a row at most it is believed that nothing is new, because a file's time
+stands still for some milliseconds."""
 MAX_READ = 32 << 20
 """One call stops at this many bytes of the log, give or take a commit."""
 
@@ -43,9 +46,15 @@ class WalTail:
         self._data = memoryview(b"")
         self._offset = 0  # of _data in the file
         self._at = 0  # within _data
+        self._seen: tuple[int, ...] = ()
+        self._asked = 0
 
     def read(self, after: int, limit: int) -> list[Chunk]:
         """``Damaged``, with file and byte, when the next commit cannot be read."""
+        seen = self._look()
+        self._asked += 1
+        if after == self._after and seen and seen == self._seen and self._asked % AFRESH:
+            return []
         if self._segment is None or after != self._after:
             self._seek(after)
         self._after = after
@@ -59,6 +68,7 @@ class WalTail:
                 size += len(found.payload)
                 chunks.append(self._chunk(found))
                 self._after = found.seq
+        self._seen = () if chunks else seen
         return chunks
 
     def series(self) -> Sequence[Series]:
@@ -81,6 +91,14 @@ class WalTail:
         if self._file >= 0:
             os.close(self._file)
         self._file, self._segment = -1, None
+
+    def _look(self) -> tuple[int, ...]:
+        """What changes when a frame or a segment is added, for the price of two calls to the
+        system: while nothing comes this is asked all the time. () when no segment is open."""
+        if self._segment is None:
+            return ()
+        end = os.fstat(self._file)
+        return (end.st_size, end.st_mtime_ns, end.st_nlink, os.stat(self._folder).st_mtime_ns)
 
     def _seek(self, after: int) -> None:
         """Open the segment where the commit that follows ``after`` must be."""
