@@ -48,9 +48,9 @@ def test_a_hidden_target_cannot_be_seen() -> None:
     action = FakeAction(hidden={"t"})
 
     with pytest.raises(Unavailable):
-        asyncio.run(action.observe("t"))
+        asyncio.run(action.observe("t", {}))
     action.hidden.clear()
-    assert asyncio.run(action.observe("t")) == {"effects": "0"}
+    assert asyncio.run(action.observe("t", {})) == {"effects": "0"}
 
 
 def test_a_fake_receiver_keeps_what_arrived() -> None:

@@ -18,6 +18,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.e2e.support import Opx, running, until
 
+from opx.adapters.system import SystemClock
+from opx.core.base import time as opx_time
+from opx.core.base.time import DAY
+from opx.core.decide.roles import Role
 from opx.playground import processes
 
 DESCRIPTION = "/api/v1/openapi.json"
@@ -60,9 +64,11 @@ def described(up: Opx) -> dict[str, Any]:
     return found
 
 
-def drive(up: Opx, folder: Path, configuration: str, *which: str) -> None:
+def drive(
+    up: Opx, folder: Path, configuration: str, *which: str, role: str = "admin", examples: int = 10
+) -> None:
     """Schemathesis as a process. What it finds, it prints with a command that shows it again."""
-    token = up.token(f"driver-{folder.name}", "admin")
+    token = up.token(f"driver-{role}-{folder.name}", role)
     file = folder / "schemathesis.toml"
     file.write_text(configuration)
     done = subprocess.run(
@@ -71,7 +77,8 @@ def drive(up: Opx, folder: Path, configuration: str, *which: str) -> None:
             *("--config-file", str(file), "--no-color", "run", up.address + DESCRIPTION),
             *("--header", f"Authorization: Bearer {token}", "--exclude-path", ENDLESS),
             *("--checks", "all", "--exclude-checks", ",".join(NOT_ASKED)),
-            *("--phases", "coverage,fuzzing", "--max-examples", "10", "--request-timeout", "30"),
+            *("--phases", "coverage,fuzzing", "--request-timeout", "30"),
+            *("--max-examples", str(examples)),
             *which,
         ],
         cwd=folder,
@@ -81,7 +88,15 @@ def drive(up: Opx, folder: Path, configuration: str, *which: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert up.client(token).get("/api/v1/status").status_code == 200, "it locked itself out"
+    found = up.client(token).get("/api/v1/status").status_code
+    assert found == (403 if role == "ingest" else 200), "it locked itself out"
+
+
+@pytest.mark.parametrize("role", [role.value for role in Role if role is not Role.ADMIN])
+def test_every_role_is_answered_as_described(up: Opx, tmp_path: Path, role: str) -> None:
+    """Whatever somebody of this role sends to any operation, what they may do and what they
+    may not is answered with a status, a type and a body that the description knows."""
+    drive(up, tmp_path, "", role=role, examples=2)
 
 
 def test_every_operation_answers_as_it_is_described(up: Opx, tmp_path: Path) -> None:
@@ -138,8 +153,9 @@ def attempts(client: httpx.Client, method: str, path: str) -> set[int]:
 
 def test_nobody_may_change_anything(up: Opx, described: dict[str, Any]) -> None:
     """Without a token each operation that may change something says 401, before it looks at
-    what was sent; with one that may only look it does nothing, unless it only looks, too."""
-    looks = {"/api/v1/query", "/api/v1/documents/lint"}
+    what was sent; with one that may only look it does nothing, unless it only looks, too, or
+    ends what is the asker's own."""
+    looks = {"/api/v1/query", "/api/v1/documents/plan", "/logout"}
     nobody, looker = up.client(), up.member("looker", "viewer")
     doors = [*unsafe(described), *(("POST", path) for path in INGEST)]
     assert len(doors) > 12
@@ -177,6 +193,64 @@ encodings = st.sampled_from([PLAIN, "gzip", "GZIP", "br", "gzip, gzip", ""])
 @pytest.fixture(scope="module")
 def sender(up: Opx) -> httpx.Client:
     return up.member("sender", "ingest")
+
+
+ANY_TIME = st.one_of(
+    st.datetimes(timezones=st.timezones()).map(lambda at: at.isoformat()),
+    st.sampled_from(
+        [
+            *("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00Z"),
+            *("0001-01-01T00:00:00+23:59", "1969-12-31T23:59:59Z", "10000-01-01T00:00:00Z"),
+        ]
+    ),
+    st.integers(-20, 20).map(lambda days: opx_time.to_wire(SystemClock().now() + days * DAY)),
+)
+ANY_NUMBER = st.integers() | st.floats() | st.sampled_from([10**18, -(10**18), 2**63 - 1, -(2**63)])
+ANY_FIELDS = st.dictionaries(
+    st.sampled_from(["at", "since", "opened_at", "n"]) | st.text(max_size=5),
+    ANY_NUMBER | ANY_TIME | st.text(max_size=20),
+    max_size=4,
+)
+ANY_LABELS = st.dictionaries(
+    st.sampled_from(["at", "expires_at", "x"]), st.text(max_size=9) | ANY_TIME, max_size=2
+)
+SHOWN = (
+    *("/incidents?limit=200", "/quarantine", "/journal", "/journal?after=0", "/notices"),
+    *("/suppressed", "/status", "/approvals", "/services", "/grants", "/breakers"),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(start=ANY_TIME, end=ANY_TIME, fields=ANY_FIELDS, labels=ANY_LABELS, number=ANY_NUMBER)
+def test_what_was_taken_can_be_shown(
+    up: Opx,
+    sender: httpx.Client,
+    start: str,
+    end: str,
+    fields: dict[str, Any],
+    labels: dict[str, str],
+    number: float,
+) -> None:
+    """Whatever times and numbers an alert, an event or a point has: once it was taken or
+    refused, every list and every incident with its timeline can be read."""
+    named = {"alertname": "fuzz", "service": "fuzzed", **labels}
+    event = {"specversion": "1.0", "id": start, "source": "s", "type": "t", "severity": "sev3"}
+    sent = {
+        "/api/v2/alerts": [{"labels": named, "startsAt": start, "endsAt": end}, {"labels": named}],
+        "/events": {**event, "time": end, "data": fields, "service": "fuzzed"},
+        "/metrics": [{"metric": "m", "value": number, "timestamp": at} for at in (end, number)],
+    }
+    for path, body in sent.items():
+        content = json.dumps(body).encode()
+        answer = sender.post(path, content=content, headers={"Content-Type": JSON})
+        assert answer.status_code in ANSWERS, answer.text
+    for path in SHOWN:
+        answer = up.http.get(f"/api/v1{path}")
+        assert answer.status_code == 200, (path, answer.text)
+    for incident in up.incidents("fuzzed")[:3]:
+        for path in ("", "/why"):
+            answer = up.http.get(f"/api/v1/incidents/{incident['id']}{path}")
+            assert answer.status_code == 200, (path, answer.text)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 
 from opx.app import documents as app_documents
 from opx.cli import playground as cli
+from opx.core.base import addresses
+from opx.core.base.documents import Node
 from opx.core.decide.case import Policy
 from opx.core.ingest.signals import Severity
 from opx.errors import BadInput, Conflict, NotFound, Unavailable
-from opx.playground import documents, layout, processes, wire
+from opx.playground import documents, layout, processes, system, wire
 from opx.playground.layout import Layout, Started
 from opx.playground.system import How, Playground, ServiceStatus
 
@@ -179,10 +181,33 @@ def test_a_folder_that_supervisord_cannot_be_told_of_is_refused(tmp_path: Path) 
         Playground.up(tmp_path / "100% real")
 
 
-def test_the_password_is_for_its_owner_only(playground: Playground) -> None:
-    """The supervisor can start anything, so the files with its password are private."""
-    files = [playground.layout.file, playground.layout.folder / "supervisord.conf"]
-    assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
+def test_the_supervisor_is_for_its_owner_only(playground: Playground) -> None:
+    """Who can speak to the supervisor can start anything: its socket is its owner's, and no
+    password is in its files nor among the arguments of its processes."""
+    where = playground.layout
+    assert where.socket.stat().st_mode & 0o777 == 0o700
+    assert where.socket.parent.stat().st_mode & 0o777 == 0o700
+    files = (where.file, where.folder / "supervisord.conf")
+    assert not [file for file in files if "password" in file.read_text()]
+    members = processes.of_session(where.supervisord)
+    lines = [Path(f"/proc/{one.pid}/cmdline").read_bytes() for one in members]
+    assert lines
+    assert not [line for line in lines if b"@" in line or b"password" in line]
+
+
+@pytest.mark.parametrize("name", ["a shop", "long" * 30], ids=["space", "long"])
+def test_a_socket_that_cannot_be_in_its_folder_is_elsewhere(tmp_path: Path, name: str) -> None:
+    """Where the path would be too long for a socket, or no URL, a private folder holds it."""
+    folder = tmp_path / name
+    where = system._prepare(folder)
+    try:
+        assert where.socket.parent != folder
+        assert where.socket.parent.stat().st_mode & 0o777 == 0o700
+        assert addresses.target(Node(where.target("orders"), 1, "t")) == where.target("orders")
+    finally:
+        Playground(where).down()
+    assert not where.socket.parent.exists()
+    assert system._prepare(tmp_path / "p").socket == tmp_path / "p" / "supervisor.sock"
 
 
 def test_down_leaves_nothing_running(tmp_path: Path) -> None:
@@ -239,21 +264,21 @@ def test_dependencies_and_journeys_follow_from_who_calls_whom() -> None:
 def test_documents_tell_opx_where_the_services_are_and_how_to_ask(tmp_path: Path) -> None:
     """Each Service document has the health probe, the target and the dependencies."""
     ports = {name: 21_000 + number for number, name in enumerate(layout.SERVICES)}
-    where = Layout(folder=tmp_path, ports={**ports, "supervisor": 21_009}, password="secret")
+    where = Layout(folder=tmp_path, ports=ports, socket=Path("/run/shop/s.sock"))
     found = {one["metadata"]["name"]: one for one in yaml.safe_load_all(documents.services(where))}
     assert list(found) == ["gateway", "orders", "payments", "worker", "store"]
     orders = found["orders"]
     assert (orders["apiVersion"], orders["kind"]) == ("opx/v1", "Service")
     assert orders["spec"]["health"]["http"] == "http://127.0.0.1:21001/health"
-    assert orders["spec"]["target"] == "http://playground:secret@127.0.0.1:21009#orders"
+    assert orders["spec"]["target"] == "unix:///run/shop/s.sock#orders"
     assert orders["spec"]["dependsOn"] == ["payments"]
     assert str(tmp_path) not in documents.services(where), "opx is not told where its judge is"
 
 
 def test_opx_understands_the_documents(tmp_path: Path) -> None:
     """What is applied to opx is what opx reads: five services and the raised ceiling."""
-    ports = dict.fromkeys((*layout.SERVICES, "supervisor"), 21_000)
-    where = Layout(folder=tmp_path, ports=ports, password="secret")
+    ports = dict.fromkeys(layout.SERVICES, 21_000)
+    where = Layout(folder=tmp_path, ports=ports, socket=tmp_path / "s.sock")
     text = documents.services(where) + "---\n" + documents.policy(documents.CEILING_RAISED)
     bound = [app_documents.read(one.document) for one in app_documents.check(text, "demo", [])]
     assert [one.name for one in bound[:5]] == list(layout.SERVICES)

@@ -15,11 +15,10 @@ from starlette.requests import Request
 
 from opx.core.decide import roles
 from opx.core.decide.roles import Permission
-from opx.engine.access import Access, Principal, Refusals
+from opx.engine.access import NOBODY, Access, Principal, Refusals
 from opx.errors import NotAllowed, NotLoggedIn
 
 COOKIE = "opx_session"
-NOBODY = "nobody"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -27,11 +26,11 @@ async def enter(request: Request, permission: Permission) -> Principal:
     """``authorise``, with a refusal journalled in ``request.app.state.refusals``."""
     try:
         return authorise(request, permission)
-    except NotAllowed:
+    except NotAllowed as error:
         refusals: Refusals = request.app.state.refusals
         principal = principal_of(request)
         who = principal.name if principal else NOBODY
-        await refusals.add(who, permission.value, request.url.path)
+        await refusals.add(who, permission.value, request.url.path, str(error))
         raise
 
 

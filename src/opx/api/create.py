@@ -22,6 +22,7 @@ from opx.api.front import Front
 from opx.api.routes import (
     automation,
     documents,
+    health,
     incidents,
     journal,
     pages,
@@ -64,7 +65,8 @@ def create(front: Front, ingest_routes: Sequence[Route] = ()) -> FastAPI:
     app.router.routes.extend(ingest_routes)
     for area in AREAS:
         app.include_router(area.router, prefix=PREFIX, max_body_size=MOST_BODY)
-    app.include_router(pages.router)
+    for open_area in (health, pages):
+        app.include_router(open_area.router)
     app.add_middleware(ingest.Direct, routes=ingest_routes)
     app.add_middleware(errors.Boundary, front=front)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -15,12 +15,13 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from opx.api import access, problems
 from opx.api.front import Front
+from opx.engine.access import NOBODY
 from opx.errors import NotLoggedIn, OpxError, TooLarge
 
 LOG = logging.getLogger("opx.api")
@@ -28,13 +29,14 @@ PREFIX = "/api/v1"
 MOST_BODY = 1 << 20
 """Bytes of a control request. Ingest routes have their own limit."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
-    ),
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    # With no-referrer a browser would not say that a form was ours: its Origin would be null.
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
@@ -64,12 +66,14 @@ class Boundary:
                 message["headers"] = [*given, mode, *(h for h in _HEADERS if h[0] not in own)]
             await send(message)
 
-        refusal = self._refused(scope["path"], Headers(scope=scope)) or _stranger(scope)
+        refusal = self._refused(scope["path"], Headers(scope=scope)) or await self._stranger(scope)
         if refusal is not None:
             await refusal(scope, receive, sending)
             return
         try:
             await self._app(scope, receive, sending)
+        except ClientDisconnect:
+            return  # nobody is left to read an answer
         except Exception:
             LOG.exception("%s %s failed", scope["method"], scope["path"])
             if begun:
@@ -94,16 +98,18 @@ class Boundary:
             hint="add it to allowed_hosts in opx.toml",
         )
 
-
-def _stranger(scope: Scope) -> Response | None:
-    """A 401 for a change that nobody asks for, before anything of its body is read."""
-    if scope["method"] in access.SAFE or not scope["path"].startswith(PREFIX):
-        return None
-    try:
-        known = access.principal_of(Request(scope)) is not None
-    except OpxError as error:
-        return problems.of(error)
-    return None if known else problems.of(NotLoggedIn())
+    async def _stranger(self, scope: Scope) -> Response | None:
+        """A 401 for a change that nobody asks for, before anything of its body is read."""
+        if scope["method"] in access.SAFE or not scope["path"].startswith(PREFIX):
+            return None
+        try:
+            known = access.principal_of(Request(scope)) is not None
+        except OpxError as error:
+            return problems.of(error)
+        if known:
+            return None
+        await self._front.refusals.add(NOBODY, scope["method"], scope["path"])
+        return problems.of(NotLoggedIn())
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:

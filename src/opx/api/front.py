@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,8 +19,17 @@ from opx.engine import queries
 from opx.engine.access import Access, Refusals
 from opx.engine.audit import Anchor
 from opx.engine.beats.case import Knowledge
-from opx.engine.people import Check, People
-from opx.engine.ports import Bucket, Clock, MetricQuery, ReadTx, Store, StoredDocument
+from opx.engine.beats.health import BrainState
+from opx.engine.documents import Check
+from opx.engine.people import People
+from opx.engine.ports import (
+    Bucket,
+    Clock,
+    MetricQuery,
+    ReadTx,
+    Store,
+    StoredDocument,
+)
 from opx.errors import Unavailable
 
 BACK_OFF: Ms = SECOND
@@ -35,8 +44,8 @@ class BrainLink(Protocol):
         """``Unavailable`` when brain does not answer."""
         ...
 
-    async def lag(self) -> Ms | None:
-        """How far behind the log brain is, None when it does not answer."""
+    async def state(self) -> BrainState | None:
+        """How brain is, None when it does not answer."""
         ...
 
 
@@ -90,8 +99,10 @@ class Live:
 @dataclass(slots=True, kw_only=True)
 class Front:
     """``check`` and ``bind`` read documents; ``anchors`` reads the journal's; ``exposition``
-    is opx's own metrics as Prometheus text; ``hands_alive`` says whether ``hands`` runs.
-    ``allowed_hosts``: names besides loopback that may stand in ``Host``; ``*`` is any."""
+    is opx's own metrics as Prometheus text; ``hands_alive`` says whether ``hands`` runs,
+    ``keeping`` whether the log took what was written to it last.
+    ``allowed_hosts``: names besides loopback that may stand in ``Host``; ``*`` is any.
+    ``behind_proxy``: browsers come over TLS, whatever arrives here."""
 
     store: Store
     clock: Clock
@@ -100,9 +111,11 @@ class Front:
     check: Check
     bind: Callable[[Sequence[StoredDocument]], Knowledge]
     anchors: Callable[[], Sequence[Anchor]]
-    exposition: Callable[[], bytes]
+    exposition: Callable[[], Awaitable[bytes]]
     hands_alive: Callable[[], bool]
+    keeping: Callable[[], bool] = lambda: True
     allowed_hosts: tuple[str, ...] = ()
+    behind_proxy: bool = False
     streams: int = 0
     live: Live = field(init=False)
     people: People = field(init=False)

@@ -35,6 +35,7 @@ STATUS: tuple[tuple[type[OpxError], int], ...] = (
     (errors.NotFound, 404),
     (errors.Conflict, 409),
     (errors.Refused, 409),
+    (errors.Stale, 412),
     (errors.Unavailable, 503),
     (OpxError, 500),
 )

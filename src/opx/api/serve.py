@@ -2,8 +2,9 @@
 
 """Serving the application with uvicorn until told to stop, and stopping cleanly.
 
-Says in ``front.json`` where it listens, once it does. On the way out streams are told to
-end first, because a server waits for its open answers.
+Says in ``front.json`` where it listens, once it does. No client is waited for without end
+(``connections``). On the way out streams are told to end first, because a server waits for
+its open answers.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from opx.api import connections
+from opx.api.connections import Connection
 from opx.api.front import Front
 from opx.errors import Unavailable
 from opx.settings import Settings
 
 GRACE_S = 5
 BACKLOG = 1024
+TICKS_A_SWEEP = 10
+"""uvicorn ticks ten times a second."""
 
 
 class Server(uvicorn.Server):
@@ -33,6 +38,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: ASGIApp, front: Front, settings: Settings) -> None:
         config = uvicorn.Config(
             app,
+            http=Connection,
             access_log=False,
             log_config=None,
             log_level="warning",
@@ -58,6 +64,13 @@ class Server(uvicorn.Server):
             self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             _write(self._file, {"url": self.url, "pid": os.getpid()})
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_A_SWEEP == 0:
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.sweep()
+        return await super().on_tick(counter)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
@@ -65,6 +78,7 @@ class Server(uvicorn.Server):
 
 async def serve(app: ASGIApp, front: Front, settings: Settings, stop: asyncio.Event) -> None:
     """Serve until ``stop`` is set. ``Unavailable`` when the address cannot be had."""
+    connections.raise_file_limit()
     server = Server(app, front, settings)
     serving = asyncio.create_task(server.serve([_bound(settings)]))
     stopping = asyncio.create_task(stop.wait())

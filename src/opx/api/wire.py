@@ -52,7 +52,9 @@ _WHEN = {
     403: "Not with these roles",
     404: "There is no such thing",
     409: "Somebody was first, or a gate refused it",
+    412: "It was changed since it was read (`If-Match`)",
     413: "The body is too large",
+    421: "A name in `Host` that is not ours",
     422: "The request does not fit its schema, or a document is wrong",
     503: "A part of opx does not answer now",
 }
@@ -96,13 +98,35 @@ Key = Annotated[
 ]
 
 
+async def _version(
+    etag: Annotated[
+        str,
+        Header(
+            alias="If-Match",
+            max_length=200,
+            description="The `ETag` it was read with: what was changed since stays as it is.",
+        ),
+    ] = "",
+) -> int | None:
+    """The version of an ``If-Match``, None when any will do. ``BadInput`` when it is not one
+    that we gave out: a wish that cannot be granted is not passed over."""
+    if etag in ("", "*"):
+        return None
+    digits = etag[1:-1]
+    if etag != f'"{digits}"' or not digits.isascii() or not digits.isdigit() or len(digits) > 15:
+        raise BadInput('If-Match is one ETag as it was given, such as "3", or *')
+    return int(digits)
+
+
+Version = Annotated[int | None, Depends(_version)]
+
 FOREIGN = frozenset({"data", "labels", "annotations"})
 """What other systems sent is shown as they sent it."""
 
 
-def answer(value: object, status: int = 200) -> JSONResponse:
-    """``value`` as JSON, its instants in their wire form."""
-    return JSONResponse(timed(value), status)
+def answer(value: object, status: int = 200, etag: object = "") -> JSONResponse:
+    """``value`` as JSON, its instants in their wire form. ``etag``: what names this state."""
+    return JSONResponse(timed(value), status, {"ETag": f'"{etag}"'} if etag else None)
 
 
 def timed(value: object) -> Any:

@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from opx.core.decide.roles import Role
 from opx.engine import access
-from opx.engine.access import Access, Wanted
-from opx.engine.ports import Token
+from opx.engine.access import Access, Refusals, Wanted
+from opx.engine.ports import Entry, Token, WriteTx
 from opx.errors import BadInput, NotLoggedIn, Unavailable
 from opx.testing.memory import ManualClock, MemoryStore
 
@@ -80,11 +82,20 @@ def test_old_knowledge_is_not_believed() -> None:
     tell(story)
 
 
+def token_of(name: str, *roles: Role, **other: Any) -> Token:
+    """A token whose secret is ``name``."""
+    id, names = access.id_of(name), tuple(role.value for role in roles)
+    return Token(**{"id": id, "name": name, "roles": names, "created_at": 0, **other})
+
+
 def test_two_who_race_for_a_link_get_one_session() -> None:
-    """A code is exchanged in one transaction, so only one of two succeeds."""
+    """A code is exchanged in one transaction, so only one of two succeeds. The session has
+    its maker's name, roles and services, and twelve hours."""
 
     async def story(store: MemoryStore, clock: ManualClock, gate: Access) -> None:
-        code = await gate.login_link("ann", frozenset({Role.OPERATOR, Role.VIEWER}))
+        ann = token_of("ann", Role.OPERATOR, Role.VIEWER, services=("orders",))
+        await store.write(lambda tx: tx.save(ann))
+        code = await gate.login_link(ann.id)
         results = await asyncio.gather(gate.redeem(code), gate.redeem(code), return_exceptions=True)
 
         sessions = [one for one in results if isinstance(one, str)]
@@ -92,11 +103,114 @@ def test_two_who_race_for_a_link_get_one_session() -> None:
         principal = gate.principal(sessions[0])
         assert principal is not None
         assert (principal.name, principal.roles) == ("ann", {Role.OPERATOR, Role.VIEWER})
+        assert principal.services == {"orders"}
         await clock.advance(12 * 3_600_000)
         await gate.refresh()
         assert gate.principal(sessions[0]) is None
 
     tell(story)
+
+
+@pytest.mark.parametrize("fate", ["revoked", "expired", "gone"])
+def test_nothing_outlives_the_token_it_was_opened_with(fate: str) -> None:
+    """When a token ends, in whatever way, so do its sessions, what they opened, and links
+    that were made and not used."""
+
+    async def story(store: MemoryStore, clock: ManualClock, gate: Access) -> None:
+        now = clock.now()
+        lasting = fate != "expired"
+        ann = token_of("ann", Role.ADMIN, expires_at=None if lasting else now + 3_600_000)
+        await store.write(lambda tx: tx.save(ann))
+        first = await gate.redeem(await gate.login_link(ann.id))
+        second = await gate.redeem(await gate.login_link(access.id_of(first)))
+        unused = await gate.login_link(ann.id)
+        assert gate.principal(first) is not None
+        assert gate.principal(second) is not None
+
+        if fate == "revoked":
+            await store.write(lambda tx: access.revoke(tx, ann.id[:12], "me", now))
+        elif fate == "expired":
+            await clock.advance(3_600_000)
+        else:  # a store that was restored from before the token was made
+            opened = await store.read(lambda tx: [t for t in tx.find(Token) if t.id != ann.id])
+            store, gate = await bare(clock, *opened)
+        await gate.refresh()
+
+        assert gate.principal(first) is None
+        assert gate.principal(second) is None
+        with pytest.raises(NotLoggedIn):
+            await gate.redeem(unused)
+        with pytest.raises(NotLoggedIn):
+            await gate.login_link(access.id_of(first))
+
+    tell(story)
+
+
+async def bare(clock: ManualClock, *tokens: Token) -> tuple[MemoryStore, Access]:
+    store = MemoryStore()
+    await store.write(lambda tx: tx.add(*tokens))
+    return store, Access(store, clock)
+
+
+def test_a_session_ends_no_later_than_its_token() -> None:
+    """A token with an hour left opens sessions of an hour, and links of ten minutes."""
+
+    async def story(store: MemoryStore, clock: ManualClock, gate: Access) -> None:
+        now = clock.now()
+        await store.write(lambda tx: tx.save(token_of("ann", expires_at=now + 3_600_000)))
+        code = await gate.login_link(access.id_of("ann"))
+        session = await gate.redeem(code)
+
+        ends = {t.id: t.expires_at for t in await store.read(lambda tx: tx.find(Token))}
+        assert ends[access.id_of(code)] == now + 600_000
+        assert ends[access.id_of(session)] == now + 3_600_000
+
+    tell(story)
+
+
+def test_a_flood_of_nobodies_hides_nobodys_refusals() -> None:
+    """A thousand anonymous refusals are thirty lines, and what two people were refused beside
+    them is all there; the next line of nobody tells how many were left out."""
+
+    async def story(store: MemoryStore, clock: ManualClock, gate: Access) -> None:
+        refusals = Refusals(store, clock)
+        for n in range(1_000):
+            await refusals.add(access.NOBODY, "POST", "/api/v1/tokens")
+            if n % 100 == 99:
+                await refusals.add("ann", "halt", "/api/v1/automation/halt")
+                await refusals.add("bob", "halt", "/api/v1/automation/halt")
+        await clock.advance(60_000)
+        await refusals.add(access.NOBODY, "POST", "/api/v1/tokens")
+
+        rows = await store.read(lambda tx: tx.find(Entry, order="seq"))
+        assert Counter(row.actor for row in rows) == {"nobody": 31, "ann": 10, "bob": 10}
+        assert rows[-1].body["unrecorded"] == 970
+
+    tell(story)
+
+
+def test_a_refusal_that_cannot_be_written_down_is_counted() -> None:
+    """A store that does not answer makes no refusal anything else; the next line counts it."""
+
+    class Away(MemoryStore):
+        away = True
+
+        async def write(self, fn: Callable[[WriteTx], Any]) -> Any:
+            if self.away:
+                raise Unavailable
+            return await super().write(fn)
+
+    async def story() -> None:
+        store, clock = Away(), ManualClock()
+        refusals = Refusals(store, clock)
+        await refusals.add("ann", "halt", "/")
+        store.away = False
+        await refusals.add("ann", "halt", "/")
+
+        rows = await store.read(lambda tx: tx.find(Entry))
+        assert [row.body["unrecorded"] for row in rows] == [1]
+
+    asyncio.run(story())
 
 
 def test_a_role_of_another_version_gives_nothing() -> None:

@@ -16,7 +16,7 @@ from opx.engine import people
 
 
 def kinds(client: httpx.Client, world: Any) -> list[str]:
-    rows = client.get("/api/v1/journal", headers=world.auth()).json()["items"]
+    rows = client.get("/api/v1/journal?after=0", headers=world.auth()).json()["items"]
     return [row["kind"] for row in rows]
 
 
@@ -209,10 +209,51 @@ def test_granting_again_replaces_the_grant(taught: httpx.Client, world: Any) -> 
 def test_experience_is_shown_beside_the_grant(taught: httpx.Client, world: Any) -> None:
     """Three recoveries among four verdicts are 0.75 of 4; an inconclusive run counts for none."""
     grant(taught, world, autonomy="approve")
-    world.put(TrackRecord(id="restart|shop|orders", recovered=3, no_effect=1, inconclusive=2))
+    (row,) = taught.get("/api/v1/grants", headers=world.auth()).json()["items"]
+    known = TrackRecord(
+        id="restart|shop|orders",
+        runbook_hash=row["runbook_hash"],
+        recovered=3,
+        no_effect=1,
+        inconclusive=2,
+    )
+    world.put(known)
 
     (row,) = taught.get("/api/v1/grants", headers=world.auth()).json()["items"]
     assert row["record"] == {"p_fix": 0.75, "n": 4}
+
+
+def test_a_grant_is_for_what_is_in_force(taught: httpx.Client, world: Any, made: Any) -> None:
+    """It keeps the runbook's content and the service's target as they are when it is given,
+    and shows which of them has changed since; granting again takes them as they are now."""
+    given = grant(taught, world).json()
+    target = "http://127.0.0.1:9001#orders"
+    rows = taught.get("/api/v1/documents", headers=world.auth()).json()["items"]
+    (book,) = [row for row in rows if row["kind"] == "Runbook"]
+    assert (given["runbook_hash"], given["target"]) == (book["hash"], target)
+
+    def outdated() -> Any:
+        (row,) = taught.get("/api/v1/grants", headers=world.auth()).json()["items"]
+        return row["outdated"]
+
+    assert outdated() == []
+    author = world.auth(Role.AUTHOR)
+    slower = made.RUNBOOK.replace("timeout: 20s", "timeout: 30s")
+    taught.post("/api/v1/documents", headers=author, content=slower)
+    assert outdated() == ["runbook"]
+    elsewhere = made.SERVICE.replace("#orders", "#payments")
+    taught.post("/api/v1/documents", headers=author, content=elsewhere)
+    assert outdated() == ["runbook", "target"]
+    grant(taught, world)
+    assert outdated() == []
+
+
+@pytest.mark.parametrize("field", ["runbook_hash", "target"])
+def test_what_a_grant_is_for_is_not_the_askers_to_say(
+    taught: httpx.Client, world: Any, field: str
+) -> None:
+    """A request that names the content or the target is refused."""
+    assert grant(taught, world, **{field: "x"}).status_code == 422
 
 
 def test_breakers_are_listed_and_closed_by_brain(

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 from typing import Any
 
@@ -55,9 +57,13 @@ def test_every_answer_has_the_security_headers(client: httpx.Client, path: str) 
 
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert headers["cache-control"] == "no-store"
-    assert "default-src 'none'" in headers["content-security-policy"]
+    policy = headers["content-security-policy"]
+    for part in ("default-src 'none'", "frame-ancestors 'none'", "form-action 'self'"):
+        assert part in policy
+    assert "unsafe" not in policy
+    assert headers["x-opx-automation"] == "running"
     assert "server" not in headers
 
 
@@ -86,6 +92,17 @@ def test_every_error_is_a_problem(
     assert problem["type"] == f"urn:opx:problem:{code}"
     assert problem["title"]
     assert problem["detail"]
+
+
+def test_the_pages_own_style_is_allowed_and_no_other(client: httpx.Client) -> None:
+    """The policy names the one style sheet by its hash; there is no script and no attribute."""
+    answer = client.get("/")
+
+    style = answer.text.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
+    assert "<script" not in answer.text
+    assert "style=" not in answer.text
 
 
 def test_an_unexpected_error_says_nothing_of_the_inside(
@@ -182,7 +199,7 @@ def test_a_query_that_makes_no_sense_is_refused(
 
 def test_health_and_metrics_need_no_login(client: httpx.Client) -> None:
     """A probe gets its 200, a scraper its text."""
-    assert client.get("/health").json() == {"status": "ok"}
+    assert client.get("/health").json()["status"] == "ok"
     metrics = client.get("/metrics")
     assert metrics.text == "opx_up 1.0\n"
     assert metrics.headers["content-type"].startswith("text/plain")

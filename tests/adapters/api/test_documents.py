@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
 
 from opx.core.decide.roles import Role
+from opx.engine.ports import StoredDocument
+
+POLICY = "apiVersion: opx/v1\nkind: Policy\nmetadata: {name: default}\nspec: {}\n"
 
 
 def apply(client: httpx.Client, world: Any, text: str, **headers: str) -> httpx.Response:
@@ -32,30 +36,63 @@ def test_documents_are_applied_each_with_its_own_text(
     answer = apply(client, world, f"{made.SERVICE}---\n{made.RUNBOOK}")
 
     applied = answer.json()["applied"]
-    assert [(one["id"], one["changed"]) for one in applied] == [
-        ("Service/orders", True),
-        ("Runbook/restart", True),
+    assert [(one["id"], one["change"]) for one in applied] == [
+        ("Service/shop/orders", "added"),
+        ("Runbook/restart", "added"),
     ]
     rows = listed(client, world)
-    assert set(rows) == {"Service/orders", "Runbook/restart"}
-    assert "kind: Service" in rows["Service/orders"]["text"]
-    assert "kind: Runbook" not in rows["Service/orders"]["text"]
+    assert set(rows) == {"Service/shop/orders", "Runbook/restart"}
+    assert "kind: Service" in rows["Service/shop/orders"]["text"]
+    assert "kind: Runbook" not in rows["Service/shop/orders"]["text"]
     assert rows["Runbook/restart"]["applied_by"] == "author"
     assert rows["Runbook/restart"]["applied_at"] == "2026-01-01T00:00:00.000Z"
 
 
+def journalled(client: httpx.Client, world: Any) -> list[dict[str, Any]]:
+    rows = client.get("/api/v1/journal", headers=world.auth()).json()["items"]
+    return sorted(rows, key=lambda row: int(row["seq"]))
+
+
 def test_what_is_unchanged_stays_as_it_was(client: httpx.Client, world: Any, made: Any) -> None:
-    """Applying the same content in other layout changes nothing and journals nothing."""
+    """Applying the same text again changes nothing and journals nothing."""
     apply(client, world, made.SERVICE)
     world.call(world.clock.advance(60_000))
-    again = apply(
-        client, world, "# a remark\n" + made.SERVICE.replace("name: orders", "name:  orders")
-    )
+    again = apply(client, world, f"---\n{made.SERVICE}---\n")
 
-    assert [one["changed"] for one in again.json()["applied"]] == [False]
-    assert listed(client, world)["Service/orders"]["applied_at"] == "2026-01-01T00:00:00.000Z"
-    journal = client.get("/api/v1/journal", headers=world.auth()).json()["items"]
-    assert [row["kind"] for row in journal] == ["document.applied"]
+    assert [one["change"] for one in again.json()["applied"]] == ["unchanged"]
+    assert listed(client, world)["Service/shop/orders"]["applied_at"] == "2026-01-01T00:00:00.000Z"
+    assert [row["kind"] for row in journalled(client, world)] == ["document.applied"]
+
+
+def test_another_layout_is_kept_as_the_same_content(
+    client: httpx.Client, world: Any, made: Any
+) -> None:
+    """A remark above it and other spaces are kept, and are no change: hash and author stay."""
+    [first] = apply(client, world, made.SERVICE).json()["applied"]
+    world.call(world.clock.advance(60_000))
+    text = "# a remark\n" + made.SERVICE.replace("name: orders", "name:  orders")
+    again = client.post("/api/v1/documents", headers=world.auth(Role.ADMIN), content=text)
+
+    [done] = again.json()["applied"]
+    assert (done["change"], done["hash"]) == ("reformatted", first["hash"])
+    row = listed(client, world)["Service/shop/orders"]
+    assert row["text"] == text
+    assert (row["applied_by"], row["applied_at"]) == ("author", "2026-01-01T00:00:00.000Z")
+    last = journalled(client, world)[-1]
+    assert (last["kind"], last["actor"]) == ("document.reformatted", "admin")
+
+
+def test_a_remark_belongs_to_the_document_below_it(
+    client: httpx.Client, world: Any, made: Any
+) -> None:
+    """Each document is kept with the remarks above it, so a neighbour's is no change of it."""
+    apply(client, world, f"# one\n{made.SERVICE}---\n# two\n{made.RUNBOOK}")
+    again = apply(client, world, f"# one\n{made.SERVICE}---\n# three\n{made.RUNBOOK}")
+
+    assert [one["change"] for one in again.json()["applied"]] == ["unchanged", "reformatted"]
+    rows = listed(client, world)
+    assert rows["Service/shop/orders"]["text"].startswith("# one\napiVersion")
+    assert rows["Runbook/restart"]["text"].startswith("# three\napiVersion")
 
 
 def test_one_wrong_document_refuses_all(client: httpx.Client, world: Any, made: Any) -> None:
@@ -87,6 +124,21 @@ def test_references_are_resolved_in_what_is_known(
     ]
 
 
+def test_a_name_is_one_service_in_each_environment(
+    client: httpx.Client, world: Any, made: Any
+) -> None:
+    """The same name in two environments is two documents, and each depends on its own place."""
+    prod = made.SERVICE.replace("environment: shop", "environment: prod")
+    apply(client, world, made.SERVICE)
+    assert apply(client, world, prod).json()["applied"][0]["change"] == "added"
+    payments = prod.replace("orders", "payments") + "  dependsOn: [orders]\n"
+    elsewhere = payments.replace("prod", "lab")
+
+    assert set(listed(client, world)) == {"Service/shop/orders", "Service/prod/orders"}
+    assert apply(client, world, payments).status_code == 200
+    assert "no service in 'lab'" in apply(client, world, elsewhere).json()["detail"]
+
+
 def test_a_runbook_is_recorded_as_one_persons_doing(
     client: httpx.Client, world: Any, made: Any
 ) -> None:
@@ -95,20 +147,127 @@ def test_a_runbook_is_recorded_as_one_persons_doing(
 
     rows = client.get("/api/v1/journal", headers=world.auth()).json()["items"]
     assert {row["subject"]: row["body"]["single_person"] for row in rows} == {
-        "Service/orders": False,
+        "Service/shop/orders": False,
         "Runbook/restart": True,
     }
 
 
-def test_linting_applies_nothing(client: httpx.Client, world: Any, made: Any) -> None:
-    """A check says what it read, needs no more than reading, and leaves everything alone."""
-    path = "/api/v1/documents/lint"
-    well = client.post(path, headers=world.auth(Role.VIEWER), content=made.SERVICE)
-    bad = client.post(path, headers=world.auth(Role.VIEWER), content="kind: [")
+def test_a_plan_says_what_would_change(client: httpx.Client, world: Any, made: Any) -> None:
+    """Document by document, with the fields that differ; it needs no more than reading."""
+    apply(client, world, f"{made.SERVICE}---\n{made.RUNBOOK}")
+    text = "---\n".join(
+        (
+            made.SERVICE.replace("9001", "9002") + "  owner: shop\n",
+            "# a remark\n" + made.RUNBOOK,
+            made.SERVICE.replace("orders", "store"),
+        )
+    )
+    answer = client.post(
+        "/api/v1/documents/plan", headers=world.auth(Role.VIEWER), content=text.encode()
+    )
+    bad = client.post("/api/v1/documents/plan", headers=world.auth(Role.VIEWER), content="kind: [")
 
-    assert [one["id"] for one in well.json()["documents"]] == ["Service/orders"]
+    changed, reformatted, added = answer.json()["documents"]
+    assert (changed["id"], changed["change"]) == ("Service/shop/orders", "changed")
+    assert changed["fields"] == [
+        {
+            "field": "spec.target",
+            "old": "http://127.0.0.1:9001#orders",
+            "new": "http://127.0.0.1:9002#orders",
+        },
+        {"field": "spec.owner", "old": None, "new": "shop"},
+    ]
+    assert (reformatted["change"], reformatted["fields"]) == ("reformatted", [])
+    assert (added["id"], added["change"], added["fields"]) == ("Service/shop/store", "added", [])
     assert bad.status_code == 422
+    assert "9002" not in str(listed(client, world))
+
+
+def test_a_plan_says_whether_a_policy_loosens(client: httpx.Client, world: Any) -> None:
+    """By which fields opx may do more than it may now; a stricter policy by none."""
+    text = POLICY.replace("{}", "{ceiling: sev1, cooldown: 1h}")
+    plan = client.post("/api/v1/documents/plan", headers=world.auth(), content=text)
+    stricter = POLICY.replace("{}", "{ceiling: sev5}")
+    other = client.post("/api/v1/documents/plan", headers=world.auth(), content=stricter)
+
+    assert [one["loosens"] for one in plan.json()["documents"]] == [["ceiling"]]
+    assert [one["loosens"] for one in other.json()["documents"]] == [[]]
+
+
+def test_a_document_can_be_deleted(client: httpx.Client, world: Any, made: Any) -> None:
+    """It is gone, from what opx knows as well; the journal says who did it and what it was."""
+    apply(client, world, made.SERVICE)
+    was = listed(client, world)["Service/shop/orders"]["hash"]
+    path = "/api/v1/documents/Service/shop/orders"
+    headers = {**world.auth(Role.AUTHOR), "Idempotency-Key": "k"}
+    done = client.delete(path, headers=headers)
+
+    assert (done.status_code, done.json()) == (200, {"id": "Service/shop/orders", "hash": was})
     assert listed(client, world) == {}
+    assert client.get("/api/v1/services", headers=world.auth()).json()["items"] == []
+    last = journalled(client, world)[-1]
+    assert (last["kind"], last["subject"], last["actor"], last["body"]["before"]) == (
+        "document.deleted",
+        "Service/shop/orders",
+        "author",
+        was,
+    )
+    assert client.delete(path, headers=headers).json() == done.json()
+    assert client.delete(path, headers=world.auth(Role.AUTHOR)).status_code == 404
+
+
+def test_what_others_depend_on_stays(client: httpx.Client, world: Any, made: Any) -> None:
+    """A service is kept while another needs it, which is named; one elsewhere needs it not."""
+    payments = made.SERVICE.replace("orders", "payments") + "  dependsOn: [orders]\n"
+    prod = made.SERVICE.replace("environment: shop", "environment: prod")
+    apply(client, world, f"{made.SERVICE}---\n{payments}---\n{prod}")
+    where, auth = "/api/v1/documents/Service/shop", world.auth(Role.AUTHOR)
+    refused = client.delete(f"{where}/orders", headers=auth)
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "refused")
+    assert "Service/shop/payments" in refused.json()["detail"]
+    assert client.delete("/api/v1/documents/Service/prod/orders", headers=auth).status_code == 200
+    assert client.delete(f"{where}/payments", headers=auth).status_code == 200
+    assert client.delete(f"{where}/orders", headers=auth).status_code == 200
+
+
+def test_deleting_a_policy_may_be_loosening(client: httpx.Client, world: Any) -> None:
+    """Back to laxer defaults takes who may grant; from a laxer policy an author will do."""
+    path, author = "/api/v1/documents/Policy/default", world.auth(Role.AUTHOR)
+    apply(client, world, POLICY.replace("{}", "{ceiling: sev5}"))
+    refused = client.delete(path, headers=author)
+    allowed = client.delete(path, headers=world.auth(Role.ADMIN))
+    client.post(
+        "/api/v1/documents",
+        headers=world.auth(Role.ADMIN),
+        content=POLICY.replace("{}", "{ceiling: sev1}"),
+    )
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
+    assert "ceiling" in refused.json()["detail"]
+    assert allowed.status_code == 200
+    assert client.delete(path, headers=author).status_code == 200
+
+
+def test_what_cannot_be_read_is_listed_and_the_rest_holds(
+    client: httpx.Client, world: Any, made: Any
+) -> None:
+    """One bad row in the store: it is named with its line, the others are in force."""
+    apply(client, world, f"{made.SERVICE}---\n{made.RUNBOOK}")
+    rows = world.call(world.store.read(lambda tx: tx.find(StoredDocument)))
+    book = next(row for row in rows if row.kind == "Runbook")
+    bad = replace(book, text=book.text.replace("process.restart", "process.gone"), hash="other")
+    world.call(world.store.write(lambda tx: tx.set(bad)))
+    answer = client.get("/api/v1/documents", headers=world.auth()).json()
+
+    [problem] = answer["problems"]
+    assert (problem["id"], problem["line"]) == ("Runbook/restart", 7)
+    assert "there is no action 'process.gone'" in problem["error"]
+    assert problem["means"] == "it is neither proposed nor carried on with"
+    assert len(answer["items"]) == 2
+    status = client.get("/api/v1/status", headers=world.auth()).json()
+    assert status["problems"] == answer["problems"]
+    assert [one["name"] for one in status["services"]] == ["orders"]
 
 
 def test_what_is_not_text_is_refused(client: httpx.Client, world: Any) -> None:

@@ -16,7 +16,7 @@ from opx.core.decide import why as explanations
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
 from opx.core.decide.roles import Role
 from opx.core.incident.incident import Status
-from opx.engine import journal
+from opx.engine import journal, queries
 
 NOW = 1_767_225_600_000
 
@@ -106,6 +106,27 @@ def test_a_made_up_cursor_is_refused(client: httpx.Client, world: Any, cursor: s
     assert answer.status_code == 400
     assert answer.json()["code"] == "bad_input"
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_long_timeline_shows_its_newest_part(
+    client: httpx.Client, world: Any, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest entries in order, and the way to those before them, page by page."""
+    monkeypatch.setattr(queries, "TIMELINE", 3)
+    found = made.incident("incident-1")
+    world.put(found)
+    world.write_down(*(journal.entry(NOW, found.id, "it.went_on", "brain", n=n) for n in range(7)))
+
+    def page(before: int) -> tuple[list[int], int | None]:
+        url = f"/api/v1/incidents/{found.id}"
+        answer = client.get(url, headers=world.auth(), params={"before": before}).json()
+        return [entry["seq"] for entry in answer["timeline"]], answer["older"]
+
+    assert page(0) == ([5, 6, 7], 5)
+    assert page(5) == ([2, 3, 4], 2)
+    assert page(2) == ([1], None)
+    odd = client.get(f"/api/v1/incidents/{found.id}?before={1 << 70}", headers=world.auth())
+    assert odd.status_code == 422
 
 
 def test_one_incident_has_all_that_belongs_to_it(
@@ -236,3 +257,30 @@ def test_outcomes_are_added_never_replaced(client: httpx.Client, world: Any, mad
     assert [row["kind"] for row in found["timeline"]] == ["outcome.recorded", "outcome.recorded"]
     unknown = client.post(path, headers=world.auth(), json={"kind": "maybe"})
     assert unknown.status_code == 422
+
+
+def test_an_incident_is_changed_only_as_it_was_read(
+    client: httpx.Client, world: Any, made: Any, brain: Callable[..., Any]
+) -> None:
+    """``ETag`` is its version; with ``If-Match`` an outcome for another version is a 412, and
+    an acknowledgement carries the version to brain, which has the last word."""
+    world.put(made.incident("incident-1", version=3))
+    path = "/api/v1/incidents/incident-1"
+    etag = client.get(path, headers=world.auth()).headers["etag"]
+    assert etag == '"3"'
+
+    def say(match: str) -> tuple[int, str]:
+        headers = {**world.auth(), "If-Match": match}
+        answer = client.post(f"{path}/outcome", headers=headers, json={"kind": "benign"})
+        world.call(world.clock.advance(1_000))
+        return answer.status_code, answer.json().get("code", "")
+
+    assert say('"2"') == (412, "stale")
+    assert client.get(path, headers=world.auth()).json()["outcomes"] == []
+    assert [say(etag), say("*")] == [(201, ""), (201, "")]
+    for odd in ("3", 'W/"3"', '"3", "4"', '"x"', '"-1"', '"'):
+        assert say(odd) == (400, "bad_input")
+    seen = brain("stale: it was changed")
+    answer = client.post(f"{path}/acknowledge", headers={**world.auth(), "If-Match": '"2"'})
+    assert (answer.status_code, answer.json()["code"]) == (412, "stale")
+    assert seen[0].body["version"] == 2

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -25,17 +26,21 @@ def lines(n: int, subject: str = "incident-1") -> list[Entry]:
 
 
 def test_the_journal_comes_in_pages(client: httpx.Client, world: Any) -> None:
-    """Oldest first, by seq; ``next`` leads on until there is no more; a subject narrows it."""
+    """Newest first, or from an entry on, oldest first; ``next`` leads on until there is no
+    more; a subject narrows it."""
     world.write_down(*lines(5), *lines(2, "incident-2"))
 
     def page(**params: Any) -> tuple[list[int], int | None]:
         answer = client.get("/api/v1/journal", headers=world.auth(), params=params).json()
         return [row["seq"] for row in answer["items"]], answer["next"]
 
-    assert page(limit=3) == ([1, 2, 3], 3)
+    assert page(limit=3) == ([7, 6, 5], 5)
+    assert page(limit=5, before=5) == ([4, 3, 2, 1], None)
+    assert page(limit=3, after=0) == ([1, 2, 3], 3)
     assert page(limit=3, after=3) == ([4, 5, 6], 6)
     assert page(limit=3, after=6) == ([7], None)
-    assert page(subject="incident-2") == ([6, 7], None)
+    assert page(subject="incident-2") == ([7, 6], None)
+    assert page(subject="incident-2", after=0) == ([6, 7], None)
 
 
 def events(answer: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -70,6 +75,110 @@ def test_a_stream_resumes_where_it_broke_off(client: httpx.Client, world: Any) -
         seen = [int(next(stream)[0]) for _ in range(443)]
 
     assert seen == list(range(8, 451))
+
+
+def test_a_stream_loses_and_repeats_nothing(client: httpx.Client, world: Any) -> None:
+    """A client that breaks off again and again, while others write, and says each time where
+    it was, sees every entry once and in order; also when it broke off before the first."""
+    writing = asyncio.run_coroutine_threadsafe(_busily(world, 300), world.loop)
+    last, seen = "", []
+    while len(seen) < 300:
+        headers = {**world.auth(), **({"Last-Event-ID": last} if last else {})}
+        with client.stream("GET", "/api/v1/stream", headers=headers) as answer:
+            for taken, (id, row) in enumerate(places(answer)):
+                last = id
+                seen += [row["body"]["n"]] if row else []
+                if taken == 7 or len(seen) == 300 or not last:
+                    break
+    writing.result(20)
+
+    assert seen == list(range(300))
+
+
+async def _busily(world: Any, count: int) -> None:
+    """Write so many entries down in commits of one to three, once somebody listens."""
+    while not world.front.streams:
+        await asyncio.sleep(0.001)
+    entries = lines(count)
+    while entries:
+        some = [entries.pop(0) for _ in range(min(len(entries), 1 + len(entries) % 3))]
+        await world.store.write(lambda tx, some=some: tx.append(*some))
+        await asyncio.sleep(0.001)
+
+
+def places(answer: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every message: its id, and its entry or {} where it only tells the place."""
+    id, row = "", {}
+    for line in answer.iter_lines():
+        if line.startswith("id: "):
+            id = line[4:]
+        elif line.startswith("data: "):
+            row = json.loads(line[6:])
+        elif not line:
+            yield id, row
+            row = {}
+
+
+def test_a_stream_has_a_heartbeat_that_tells_the_place(client: httpx.Client, world: Any) -> None:
+    """Nothing happens, and still something comes, with the id to go on from: also past what
+    this client may not see."""
+    world.write_down(*lines(3))
+    with client.stream("GET", "/api/v1/stream", headers=world.auth(Role.VIEWER)) as answer:
+        stream = places(answer)
+        assert next(stream) == ("3", {})
+        client.get("/api/v1/tokens")
+        assert next(stream) == ("3", {})
+        assert next(stream) == ("4", {})
+
+
+def test_an_id_of_a_journal_that_is_no_more_is_refused(client: httpx.Client, world: Any) -> None:
+    """After a restore a client from before is told so, instead of hearing nothing for long."""
+    world.write_down(*lines(3))
+
+    answer = client.get("/api/v1/stream", headers={**world.auth(), "Last-Event-ID": "4"})
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_input")
+
+
+def test_a_stream_ends_with_its_token_in_the_middle_of_a_page(
+    client: httpx.Client, world: Any
+) -> None:
+    """Revoking ends a stream that still has much to tell, not only one that waits."""
+    made = client.post(
+        "/api/v1/tokens", headers=world.auth(), json={"name": "w", "roles": ["viewer"]}
+    ).json()
+    # More than the buffers in between can hold.
+    large = [journal.entry(NOW, "x", "thing.happened", "brain", text="a" * 10_000)] * 3_000
+    world.write_down(*large)
+    headers = {"Authorization": f"Bearer {made['token']}", "Last-Event-ID": "0"}
+    with client.stream("GET", "/api/v1/stream", headers=headers) as answer:
+        stream = events(answer)
+        next(stream)
+        client.delete(f"/api/v1/tokens/{made['id']}", headers=world.auth())
+        rest = sum(1 for _ in stream)
+
+    assert rest < 2_999
+
+
+def test_what_was_suppressed_is_listed_with_its_reason(client: httpx.Client, world: Any) -> None:
+    """Newest first, by pages, of one service or of any; nothing else of the journal."""
+    told = [("orders", "told_again"), ("stock", "told_again"), ("orders", "late")]
+    for n, (service, reason) in enumerate(told):
+        what = {"finding": f"f{n}", "rule": "alert", "reason": reason}
+        world.write_down(
+            journal.entry(NOW + n, service, journal.SUPPRESSED, "brain", **what), *lines(1, service)
+        )
+
+    def page(**params: Any) -> tuple[list[tuple[str, str]], int | None]:
+        answer = client.get("/api/v1/suppressed", headers=world.auth(Role.VIEWER), params=params)
+        rows = answer.json()["items"]
+        seen = [(row["body"]["finding"], row["body"]["reason"]) for row in rows]
+        return seen, answer.json()["next"]
+
+    assert page() == ([("f2", "late"), ("f1", "told_again"), ("f0", "told_again")], None)
+    assert page(limit=2) == ([("f2", "late"), ("f1", "told_again")], 3)
+    assert page(limit=2, before=3) == ([("f0", "told_again")], None)
+    assert page(service="orders") == ([("f2", "late"), ("f0", "told_again")], None)
 
 
 def test_a_stream_hides_what_is_about_access(client: httpx.Client, world: Any) -> None:
@@ -115,7 +224,7 @@ def test_an_odd_last_event_id_is_refused(client: httpx.Client, world: Any) -> No
 def sealed(world: Any, entries: list[Entry], each: int) -> list[Seal]:
     """Write ``entries`` down and seal them in batches of ``each``; anchor every seal."""
     world.write_down(*entries)
-    stored = world.call(world.store.read(lambda tx: tx.find(Entry, limit=10_000)))
+    stored = world.call(world.store.read(lambda tx: tx.find(Entry)))
     seals: list[Seal] = []
     for start in range(0, len(stored), each):
         before = seals[-1] if seals else None
@@ -174,9 +283,12 @@ def test_quarantine_and_notices_are_newest_first(client: httpx.Client, world: An
 
     headers = world.auth(Role.VIEWER)
     quarantine = client.get("/api/v1/quarantine", headers=headers, params={"limit": 2}).json()
+    where = {"limit": 2, "before": quarantine["next"]}
+    rest = client.get("/api/v1/quarantine", headers=headers, params=where).json()
     notices = client.get("/api/v1/notices", headers=headers).json()
 
     assert [row["id"] for row in quarantine["items"]] == ["q2", "q1"]
     assert quarantine["items"][0]["reason"] == "too_old"
+    assert ([row["id"] for row in rest["items"]], rest["next"]) == (["q0"], None)
     assert [row["title"] for row in notices["items"]] == ["t2", "t1", "t0"]
     assert notices["items"][0]["undelivered"] == []

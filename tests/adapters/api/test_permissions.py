@@ -12,7 +12,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from opx.api import create
-from opx.api.routes import pages
+from opx.api.routes import health, pages
 from opx.core.decide import roles
 from opx.core.decide.roles import Permission, Role
 
@@ -29,7 +29,8 @@ SAFE = {"GET", "HEAD", "OPTIONS"}
 def guarded(world: Any) -> Iterator[tuple[str, str, Permission | None]]:
     """Every route: method, a path with its parameters filled in, and what it needs."""
     seen = set()
-    areas = [(area.router, create.PREFIX) for area in create.AREAS] + [(pages.router, "")]
+    areas = [(area.router, create.PREFIX) for area in create.AREAS]
+    areas += [(health.router, ""), (pages.router, "")]
     for router, prefix in areas:
         for route in router.routes:
             assert isinstance(route, APIRoute)
@@ -75,9 +76,18 @@ def test_a_refusal_is_journalled_with_who_and_what(client: httpx.Client, world: 
     """What somebody was refused stands in the journal."""
     client.post("/api/v1/automation/halt", headers=world.auth(Role.VIEWER), json={})
 
-    rows = client.get("/api/v1/journal", headers=world.auth()).json()["items"]
+    rows = client.get("/api/v1/journal?after=0", headers=world.auth()).json()["items"]
     assert [(row["kind"], row["actor"]) for row in rows] == [("access.refused", "viewer")]
     assert rows[0]["body"]["permission"] == "halt"
+    assert rows[0]["body"]["path"] == "/api/v1/automation/halt"
+
+
+def test_an_anonymous_change_is_journalled(client: httpx.Client, world: Any) -> None:
+    """A change that nobody asked for stands in the journal, though no route saw it."""
+    client.post("/api/v1/automation/halt", json={"scope": "all", "reason": "r"})
+
+    rows = client.get("/api/v1/journal?after=0", headers=world.auth()).json()["items"]
+    assert [(row["kind"], row["actor"]) for row in rows] == [("access.refused", "nobody")]
     assert rows[0]["body"]["path"] == "/api/v1/automation/halt"
 
 
@@ -88,6 +98,6 @@ def test_hammering_at_the_door_does_not_fill_the_journal(client: httpx.Client, w
     world.call(world.clock.advance(60_000))
     client.get("/api/v1/tokens")
 
-    rows = client.get("/api/v1/journal", headers=world.auth()).json()["items"]
+    rows = client.get("/api/v1/journal?after=0", headers=world.auth()).json()["items"]
     assert len(rows) == 31
     assert rows[-1]["body"]["unrecorded"] == 10

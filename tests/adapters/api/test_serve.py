@@ -5,16 +5,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import resource
 import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from opx.api import connections
 from opx.api.serve import GRACE_S, serve
+from opx.core.decide.roles import Role
+from opx.engine import journal
 from opx.errors import Unavailable
 from opx.settings import Settings
 
@@ -59,3 +65,203 @@ def test_an_address_that_is_taken_is_said_plainly(made: Any, tmp_path: Path) -> 
             asyncio.run(serve(world.app(), world.front, settings, asyncio.Event()))
     assert "--port" in raised.value.hint
     assert not settings.front_file.exists()
+
+
+# ---------------------------------------------------------------- connections
+
+
+Story = Callable[[Any, int], Awaitable[None]]
+
+
+def against(made: Any, tmp_path: Path, story: Story) -> None:
+    """Tell ``story(world, port)`` against a front that serves on a port of its own."""
+    world = made.World()
+    settings = Settings(data=tmp_path, port=0)
+
+    async def whole() -> None:
+        await world.store.write(world.furnish)
+        stop = asyncio.Event()
+        serving = asyncio.create_task(serve(world.app(), world.front, settings, stop))
+        while not settings.front_file.exists():
+            assert not serving.done()
+            await asyncio.sleep(0.005)
+        port = int(json.loads(settings.front_file.read_text())["url"].rpartition(":")[2])
+        try:
+            async with asyncio.timeout(60):
+                await story(world, port)
+        finally:
+            stop.set()
+            await serving
+
+    asyncio.run(whole())
+
+
+async def ask(
+    port: int, head: str = "GET /api/v1/automation HTTP/1.1\r\nHost: localhost\r\n"
+) -> str:
+    """The whole answer to one request of a connection of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"{head}Connection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return answer.decode()
+
+
+async def cut(reader: asyncio.StreamReader) -> bool:
+    """Wait until the other end is gone; whether it said nothing before."""
+    with contextlib.suppress(ConnectionError):
+        return await reader.read() == b""
+    return True
+
+
+HALF = [
+    b"",
+    b"GET /api/v1/automation HTTP/1.1\r\nHost: localh",
+    b"\r\n\r\n",
+    b"POST /api/v1/tokens HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n",
+]
+
+
+def test_half_open_connections_hold_nobody_up(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred clients that begin a request and say no more: a good client beside them is
+    answered, and each of them is cut off, though some go on a byte at a time."""
+    monkeypatch.setattr(connections, "HEAD_S", 2.0)
+
+    async def story(world: Any, port: int) -> None:
+        half = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
+        for number, (_, writer) in enumerate(half):
+            writer.write(HALF[number % len(HALF)])
+        assert (await ask(port)).startswith("HTTP/1.1 200")
+
+        async def drip() -> None:
+            while True:
+                for _, writer in half[1::4]:
+                    writer.write(b"a")
+                await asyncio.sleep(0.2)
+
+        dripping = asyncio.create_task(drip())
+        silent = await asyncio.gather(*(cut(reader) for reader, _ in half))
+        dripping.cancel()
+        assert silent == [True] * 200
+        assert (await ask(port)).startswith("HTTP/1.1 200")
+        for _, writer in half:
+            writer.close()
+
+    against(made, tmp_path, story)
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody known who sends the head of a request and a byte of its body is cut off."""
+    monkeypatch.setattr(connections, "BODY_S", 1.0)
+
+    async def story(world: Any, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        token = world.secrets[Role.ADMIN]
+        writer.write(
+            b"POST /api/v1/documents HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+            b"Authorization: Bearer " + token.encode() + b"\r\n\r\na"
+        )
+        assert await cut(reader)
+        writer.close()
+
+    against(made, tmp_path, story)
+
+
+def test_idle_connections_are_not_kept_alive_by_empty_lines(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an answer, empty lines begin no request and do not keep the connection."""
+    monkeypatch.setattr(connections, "HEAD_S", 0.5)
+
+    async def story(world: Any, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /api/v1/automation HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.readuntil(b"}]}")
+        dripping = asyncio.create_task(drips(writer))
+        assert await cut(reader)
+        dripping.cancel()
+        writer.close()
+
+    against(made, tmp_path, story)
+
+
+async def drips(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"\r\n")
+        await asyncio.sleep(0.2)
+
+
+def test_one_connection_too_many_is_told_to_come_back(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond what is served at once: 503 with Retry-After; beyond twice that: nothing."""
+    monkeypatch.setattr(connections, "MOST", 4)
+
+    async def story(world: Any, port: int) -> None:
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+        answer = (await ask(port)).lower()
+        assert answer.startswith("http/1.1 503")
+        assert "retry-after: 1" in answer
+        assert '"code": "busy"' in answer
+        more = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await cut(reader)
+        for _, one in (*idle, *more, (reader, writer)):
+            one.close()
+
+    against(made, tmp_path, story)
+
+
+def test_a_reader_that_takes_nothing_is_let_go(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that nobody reads keeps no more than its buffers, and then its place is free;
+    what it did not take is there for it when it comes back."""
+    monkeypatch.setattr(connections, "TAKING_S", 1.0)
+
+    async def story(world: Any, port: int) -> None:
+        big = [
+            journal.entry(world.clock.now(), "x", "thing.happened", "brain", n=n, text="a" * 4_000)
+            for n in range(5_000)
+        ]
+        await world.store.write(lambda tx: tx.append(*big))
+        with socket.create_connection(("127.0.0.1", port)) as deaf:
+            token = world.secrets[Role.VIEWER]
+            deaf.sendall(
+                b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 0\r\n"
+                b"Authorization: Bearer " + token.encode() + b"\r\n\r\n"
+            )
+            while not world.front.streams:
+                await asyncio.sleep(0.01)
+            while world.front.streams:
+                await asyncio.sleep(0.05)
+        url = f"http://127.0.0.1:{port}/api/v1/stream"
+        headers = {**world.auth(), "Last-Event-ID": "4998"}
+        async with (
+            httpx.AsyncClient(trust_env=False, headers=headers) as client,
+            client.stream("GET", url) as again,
+        ):
+            lines = again.aiter_lines()
+            places = [line async for line in limited(lines, 10) if line.startswith("id: ")]
+        assert places == ["id: 4998", "id: 4999", "id: 5000"]
+
+    against(made, tmp_path, story)
+
+
+async def limited(lines: AsyncIterator[str], count: int) -> AsyncIterator[str]:
+    """The first ``count`` of them."""
+    for _ in range(count):
+        yield await anext(lines)
+
+
+def test_it_may_open_as_many_files_as_the_system_allows() -> None:
+    """The soft limit is raised to the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1), hard))
+    connections.raise_file_limit()
+
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)

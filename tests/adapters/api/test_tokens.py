@@ -32,7 +32,7 @@ def test_a_secret_is_shown_once_and_works_at_once(client: httpx.Client, world: A
     assert client.get("/api/v1/incidents", headers=bearer(made["token"])).status_code == 200
     assert client.get("/api/v1/tokens", headers=bearer(made["token"])).status_code == 403
     everything = client.get("/api/v1/tokens", headers=world.auth()).text
-    journal = client.get("/api/v1/journal", headers=world.auth()).text
+    journal = client.get("/api/v1/journal?after=0", headers=world.auth()).text
     for text in (everything, journal):
         assert made["token"] not in text
         assert made["id"] in text
@@ -130,6 +130,107 @@ def test_a_login_link_is_no_token_and_dies(client: httpx.Client, world: Any) -> 
     assert client.get("/api/v1/incidents", headers=bearer(code)).status_code == 401
     world.call(world.clock.advance(600_000))
     assert client.get(path).status_code == 401
+
+
+def log_in(client: httpx.Client, headers: dict[str, str]) -> str:
+    """Open a session and return its secret; no cookie is kept."""
+    path = client.post("/api/v1/tokens/login", headers=headers).json()["path"]
+    session = client.get(path).cookies["opx_session"]
+    client.cookies.clear()
+    return session
+
+
+def cookie(session: str) -> dict[str, str]:
+    return {"Cookie": f"opx_session={session}"}
+
+
+def test_a_revoked_token_takes_its_sessions_along(client: httpx.Client, world: Any) -> None:
+    """Its session is out on the next request, and the list shows it beneath, ended."""
+    made = make(client, world, name="ann", roles=["admin"]).json()
+    session = log_in(client, bearer(made["token"]))
+    assert client.get("/api/v1/status", headers=cookie(session)).status_code == 200
+
+    client.delete(f"/api/v1/tokens/{made['id']}", headers=world.auth())
+
+    assert client.get("/api/v1/status", headers=cookie(session)).status_code == 401
+    rows = client.get("/api/v1/tokens", headers=world.auth()).json()["items"]
+    place = next(n for n, row in enumerate(rows) if row["id"] == made["id"])
+    token, opened = rows[place], rows[place + 1]
+    assert (token["parent"], token["state"]) == ("", "revoked")
+    assert (opened["parent"], opened["state"]) == (made["id"], "ended")
+
+
+def test_a_session_can_be_revoked_by_itself(client: httpx.Client, world: Any) -> None:
+    """By its own id; the token it was opened with goes on."""
+    session = log_in(client, world.auth())
+    rows = client.get("/api/v1/tokens", headers=world.auth()).json()["items"]
+    id = next(row["id"] for row in rows if row["parent"])
+
+    done = client.delete(f"/api/v1/tokens/{id[:8]}", headers=world.auth()).json()
+
+    assert (done["id"], done["state"]) == (id, "revoked")
+    assert client.get("/api/v1/status", headers=cookie(session)).status_code == 401
+    assert client.get("/api/v1/status", headers=world.auth()).status_code == 200
+
+
+def test_logging_out_ends_the_session_and_no_other(client: httpx.Client, world: Any) -> None:
+    """From our own page a session ends itself; with the token every one of its sessions ends."""
+    first, second, third = (log_in(client, world.auth()) for _ in range(3))
+    ours = {"Origin": str(client.base_url).rstrip("/")}
+
+    def alive() -> list[bool]:
+        codes = [
+            client.get("/api/v1/status", headers=cookie(one)) for one in (first, second, third)
+        ]
+        return [answer.status_code == 200 for answer in codes]
+
+    assert client.post("/logout", headers=cookie(first)).status_code == 403
+    assert alive() == [True, True, True]
+    left = client.post("/logout", headers={**cookie(first), **ours})
+    assert (left.status_code, left.headers["location"]) == (303, "/")
+    assert "max-age=0" in left.headers["set-cookie"].lower()
+    assert alive() == [False, True, True]
+    assert client.post("/logout", headers=world.auth()).status_code == 303
+    assert alive() == [False, False, False]
+    assert client.get("/api/v1/status", headers=world.auth()).status_code == 200
+    assert client.post("/logout").status_code == 401
+
+
+def test_links_and_codes_leave_their_mark(client: httpx.Client, world: Any) -> None:
+    """A link that is made, a session that is opened or ended, and a code that is wrong, used
+    again or over: each is a line in the journal, and none of them has the code."""
+    path = client.post("/api/v1/tokens/login", headers=world.auth()).json()["path"]
+    for link in (path, path, "/login?code=opx_wrong"):
+        client.get(link)
+    client.cookies.clear()
+    late = client.post("/api/v1/tokens/login", headers=world.auth()).json()["path"]
+    world.call(world.clock.advance(600_000))
+    world.call(world.front.access.refresh())
+    client.get(late)
+    client.post("/logout", headers=world.auth())
+
+    answer = client.get("/api/v1/journal?after=0", headers=world.auth())
+    seen = [
+        (row["kind"], row["actor"], row["body"].get("detail", "")) for row in answer.json()["items"]
+    ]
+    assert seen == [
+        ("link.made", "admin", ""),
+        ("session.opened", "admin", ""),
+        ("access.refused", "nobody", "this login link was used"),
+        ("access.refused", "nobody", "this login link never was"),
+        ("link.made", "admin", ""),
+        ("access.refused", "nobody", "this login link is over"),
+        ("session.ended", "admin", ""),
+    ]
+    assert path.partition("code=")[2] not in answer.text
+
+
+def test_behind_a_proxy_the_cookie_is_for_tls_alone(client: httpx.Client, world: Any) -> None:
+    """Where browsers come over TLS the session is never sent without it."""
+    world.front.behind_proxy = True
+    path = client.post("/api/v1/tokens/login", headers=world.auth()).json()["path"]
+
+    assert "secure" in client.get(path).headers["set-cookie"].lower().split("; ")
 
 
 def test_another_sites_page_cannot_use_a_session(client: httpx.Client, world: Any) -> None:

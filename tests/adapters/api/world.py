@@ -23,6 +23,7 @@ from opx.core.incident.incident import Incident, Priority, Status
 from opx.core.ingest.signals import Severity
 from opx.engine import access, audit
 from opx.engine.access import Access
+from opx.engine.beats.health import BrainState
 from opx.engine.ports import Bucket, Command, Entry, MetricQuery, Token, Where, WriteTx
 from opx.errors import Unavailable
 from opx.testing.memory import ManualClock, MemoryStore
@@ -57,6 +58,7 @@ class FakeBrain:
 
     def __init__(self) -> None:
         self.up = True
+        self.said = BrainState(lag=40)
         self.asked: MetricQuery | None = None
 
     async def query(self, query: MetricQuery) -> list[Bucket]:
@@ -65,8 +67,12 @@ class FakeBrain:
         self.asked = query
         return [Bucket(NOW, 1.5), Bucket(NOW + 60_000, None)]
 
-    async def lag(self) -> int | None:
-        return 40 if self.up else None
+    async def state(self) -> BrainState | None:
+        return self.said if self.up else None
+
+
+async def _exposition() -> bytes:
+    return b"opx_up 1.0\n"
 
 
 @dataclass
@@ -79,6 +85,7 @@ class World:
     anchors: list[audit.Anchor] = field(default_factory=list)
     secrets: dict[Role, str] = field(default_factory=dict)
     hands: bool = True
+    keeping: bool = True
     loop: asyncio.AbstractEventLoop = field(init=False)
     application: FastAPI = field(init=False)
 
@@ -91,8 +98,9 @@ class World:
             check=documents.check,
             bind=documents.bind,
             anchors=lambda: self.anchors,
-            exposition=lambda: b"opx_up 1.0\n",
+            exposition=_exposition,
             hands_alive=lambda: self.hands,
+            keeping=lambda: self.keeping,
         )
 
     def app(self) -> FastAPI:

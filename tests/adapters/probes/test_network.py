@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from opx.adapters.clients.logins import Logins
 from opx.adapters.probes.network import NetworkProber
 from opx.adapters.system import SystemClock
 from opx.core.base.reads import Answer, Probe, ProbeKind
@@ -143,7 +144,7 @@ def test_an_endless_body_is_left_unread() -> None:
 
 
 def test_the_request_is_a_plain_one() -> None:
-    """One GET of path and query, with the host and, when the URL has one, the login."""
+    """One GET of path and query, with the host, and nothing that says who asks."""
     seen: list[bytes] = []
 
     async def look(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,12 +153,12 @@ def test_the_request_is_a_plain_one() -> None:
 
     async def main() -> None:
         async with server(look) as port:
-            probe = Probe(kind=ProbeKind.HTTP, address=f"http://u:p%40@127.0.0.1:{port}/h?deep=1")
+            probe = Probe(kind=ProbeKind.HTTP, address=f"http://127.0.0.1:{port}/h?deep=1")
             await NetworkProber(SystemClock()).ask("k", probe)
             lines = seen[0].decode().split("\r\n")
             assert lines[0] == "GET /h?deep=1 HTTP/1.1"
             assert f"Host: 127.0.0.1:{port}" in lines
-            assert "Authorization: Basic dTpwQA==" in lines  # u:p@
+            assert not [line for line in lines if line.startswith("Authorization")]
 
     asyncio.run(main())
 
@@ -171,6 +172,7 @@ def test_the_request_is_a_plain_one() -> None:
         (ProbeKind.HTTP, "http://127.0.0.1:99999/"),
         (ProbeKind.HTTP, "http://127.0.0.1:1/a b"),
         (ProbeKind.HTTP, "http://[::1/"),
+        (ProbeKind.HTTP, "http://user:word@127.0.0.1:1/"),
         (ProbeKind.HTTP, "http://no-such-host.invalid/"),
         (ProbeKind.TCP, "127.0.0.1"),
         (ProbeKind.TCP, "127.0.0.1:web"),
@@ -186,6 +188,50 @@ def test_what_cannot_be_asked_is_neither_yes_nor_no(kind: ProbeKind, address: st
 
     assert (answer.ok, answer.latency_ms) == (None, None)
     assert answer.detail
+
+
+@pytest.mark.parametrize(
+    ("kind", "address"),
+    [
+        (ProbeKind.HTTP, "http://169.254.169.254/latest/meta-data/"),
+        (ProbeKind.HTTP, "http://[::ffff:169.254.169.254]/"),
+        (ProbeKind.HTTP, "http://2852039166/"),  # 169.254.169.254 as one number
+        (ProbeKind.TCP, "169.254.169.254:80"),
+        (ProbeKind.TCP, "[fe80::1]:80"),
+    ],
+)
+def test_the_link_itself_is_not_asked(kind: ProbeKind, address: str) -> None:
+    """Where clouds hand out credentials nothing is sent, however the address is written."""
+    answer = ask(kind, address)
+
+    assert answer.ok is None
+    assert "an address of the link itself" in answer.detail
+
+
+def test_a_name_that_leads_to_the_link_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a name leads to is judged when it is looked up, and one bad address is enough."""
+    looked_up = []
+
+    def resolve(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        looked_up.append(host)
+        return [(2, 1, 6, "", (address, port)) for address in ("127.0.0.1", "169.254.169.254")]
+
+    async def main() -> tuple[Answer, int]:
+        asked = 0
+
+        async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal asked
+            asked += 1
+
+        async with server(count) as port:
+            monkeypatch.setattr("socket.getaddrinfo", resolve)
+            probe = Probe(kind=ProbeKind.HTTP, address=f"http://shop.example:{port}/")
+            return await NetworkProber(SystemClock()).ask("k", probe), asked
+
+    answer, asked = asyncio.run(main())
+
+    assert (answer.ok, asked, looked_up) == (None, 0, ["shop.example"])
+    assert "shop.example leads to an address of the link itself" in answer.detail
 
 
 def test_tcp_is_yes_when_the_connection_stands() -> None:
@@ -218,6 +264,15 @@ def test_a_process_is_well_while_supervisord_says_running(supervisord: Any) -> N
     assert "knows no program absent" in absent.detail
     assert nobody.ok is None
     assert "does not answer" in nobody.detail
+
+
+def test_a_process_probe_has_the_login_of_its_supervisord(supervisord: Any) -> None:
+    """With the file's login it is answered; without it, it has no answer and says why."""
+    probe = Probe(kind=ProbeKind.PROCESS, address=f"{supervisord.url}#web", timeout=5_000)
+    prober = NetworkProber(SystemClock(), Logins(supervisord.logins))
+
+    assert asyncio.run(prober.ask("k", probe)).ok is True
+    assert "wants a login for web" in ask(ProbeKind.PROCESS, probe.address).detail
 
 
 def test_a_supervisord_that_hangs_does_not_speak_for_its_program(supervisord: Any) -> None:

@@ -70,6 +70,7 @@ def test_what_prometheus_sends() -> None:
     [
         (None, None, (NOW, NOW + 5 * MINUTE)),
         ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z", (NOW, NOW + 5 * MINUTE)),
+        ("0001-01-01T00:00:00.000Z", "0001-01-01T01:00:00+01:00", (NOW, NOW + 5 * MINUTE)),
         ("2025-12-31T23:00:00Z", "0001-01-01T00:00:00Z", (NOW - 60 * MINUTE, NOW + 5 * MINUTE)),
         (None, "2025-12-31T23:59:00Z", (NOW - MINUTE, NOW - MINUTE)),
         (None, "2026-01-01T00:01:00Z", (NOW, NOW + MINUTE)),
@@ -114,6 +115,24 @@ def test_missing_times_mean_what_they_mean_to_an_alertmanager(
 def test_what_is_refused(wire: dict[str, Any], expected: Reason) -> None:
     """No label, a wrong shape, and times that cannot be."""
     assert reason(**wire) is expected
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ({"endsAt": "9999-12-31T23:59:59Z"}, Reason.IN_FUTURE),
+        ({"endsAt": "9999-12-31T23:59:59-23:59"}, Reason.BAD_TIME),
+        ({"startsAt": "0001-01-01T00:00:00+23:59"}, Reason.BAD_TIME),
+        ({"startsAt": "0001-01-01T00:00:00.001Z"}, Reason.TOO_OLD),
+        ({"startsAt": "1969-12-31T23:59:59.999Z"}, Reason.TOO_OLD),
+        ({"startsAt": "10000-01-01T00:00:00Z"}, Reason.BAD_TIME),
+    ],
+)
+def test_times_that_nobody_could_be_shown_are_refused(
+    times: dict[str, str], expected: Reason
+) -> None:
+    """What is taken can be written on the wire again, in every zone it may be sent in."""
+    assert reason(**times) is expected
 
 
 def test_the_fingerprint_is_of_the_labels() -> None:

@@ -88,6 +88,18 @@ def test_data_that_is_no_object(wire: dict[str, Any], data: dict[str, object]) -
     assert one(**wire).data == data
 
 
+def test_no_part_of_an_event_keeps_a_secret() -> None:
+    """Each text is masked; an id with a secret in it becomes another id, and stays its own."""
+    parts = {name: f"{name} pass=hunter2" for name in ("source", "type", "subject", "service")}
+    first = one(**parts, id="pass=hunter2", data={"a": [{"note": "pwd=hunter2"}]})
+    second = one(id="pass=hunter3")
+
+    assert "hunter" not in repr(first)
+    assert first.type == "type pass=[masked]"
+    assert first.identity.service == "service pass=[masked]"
+    assert first.id not in (second.id, "1")
+
+
 @pytest.mark.parametrize(
     ("wire", "expected"),
     [

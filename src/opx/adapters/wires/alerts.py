@@ -16,7 +16,7 @@ import msgspec
 
 from opx.adapters.wires import bodies
 from opx.core.base import ids
-from opx.core.base.time import DAY, MINUTE, Ms
+from opx.core.base.time import DAY, FIRST, MINUTE, Ms
 from opx.core.ingest import checks, identity, severities
 from opx.core.ingest.checks import Reason, Unfit
 from opx.core.ingest.signals import Alert, Severity
@@ -26,7 +26,8 @@ RESOLVE_AFTER: Ms = 5 * MINUTE
 USUAL_SEVERITY = Severity.SEV3
 MAX_END: Ms = 366 * DAY
 """How far ahead an alert may end: longer is a mistake that nobody would live to see."""
-_GO_ZERO_TIME = "0001-01-01T00:00:00Z"
+_GO_ZERO_TIME: Ms = FIRST
+"""What a time that was never set looks like, however it is spelled."""
 
 
 class WireAlert(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
@@ -63,6 +64,8 @@ def _times(wire: WireAlert, now: Ms) -> tuple[Ms, Ms]:
     start, end = _instant(wire.starts_at), _instant(wire.ends_at)
     if start is None:
         start = now if end is None else min(now, end)
+    if start < 0:
+        raise Unfit(Reason.TOO_OLD, "it starts before 1970")
     if end is None:
         end = now + RESOLVE_AFTER
     if start > now + checks.MAX_FUTURE:
@@ -77,7 +80,8 @@ def _times(wire: WireAlert, now: Ms) -> tuple[Ms, Ms]:
 
 
 def _instant(text: str) -> Ms | None:
-    return None if not text or text == _GO_ZERO_TIME else checks.instant(text)
+    at = checks.instant(text) if text else _GO_ZERO_TIME
+    return None if at == _GO_ZERO_TIME else at
 
 
 def _annotations(wire: WireAlert) -> dict[str, str]:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from opx.adapters.wires import bodies
+from opx.core.base import ids
 from opx.core.base.time import Ms
 from opx.core.ingest import checks, identity, masking, severities
 from opx.core.ingest.checks import Reason, Unfit
@@ -33,9 +34,9 @@ def _event(wire: dict[str, Any], incoming: Incoming) -> Event:
     whose = _identity(wire, incoming.mapping)
     checks.scope(whose, incoming.services)
     return Event(
-        id=_text(wire, "id", required=True),
+        id=_id(_text(wire, "id", required=True)),
         source=masking.text(_text(wire, "source", required=True)),
-        type=_text(wire, "type", required=True),
+        type=masking.text(_text(wire, "type", required=True)),
         subject=masking.text(_text(wire, "subject")),
         identity=whose,
         severity=_severity(_text(wire, "severity")),
@@ -57,6 +58,11 @@ def _text(wire: dict[str, Any], name: str, *, required: bool = False) -> str:
     return value
 
 
+def _id(id: str) -> str:
+    """Events must stay apart, so an id that holds a secret is another id, not a masked one."""
+    return id if masking.text(id) == id else ids.derived("event", id)
+
+
 def _identity(wire: dict[str, Any], mapping: MappingRule) -> Identity:
     data = wire.get("data")
     inner = data.get("labels") if isinstance(data, dict) else None
@@ -65,7 +71,7 @@ def _identity(wire: dict[str, Any], mapping: MappingRule) -> Identity:
         value = _text(wire, name)
         if not value and isinstance(inner, dict):
             value = _text(inner, name)
-        labels[name] = value
+        labels[name] = masking.text(value)
     return identity.resolve(labels, mapping)
 
 

@@ -103,13 +103,16 @@ async def reject(
 
 @router.get("/grants")
 async def grants(front: TheFront, by: Reader) -> JSONResponse:
-    """What each runbook may do where, and the track record it stands on."""
-    return answer({"items": await front.store.read(queries.grants)})
+    """What each runbook may do where, the track record it stands on, and whether runbook and
+    target are still what they were when it was granted."""
+    knowledge = await front.knowledge()
+    return answer({"items": await front.store.read(lambda tx: queries.grants(tx, knowledge))})
 
 
 @router.post("/grants", status_code=201)
 async def grant(front: TheFront, by: Granter, body: GrantBody, key: Key = "") -> JSONResponse:
-    """Give or take autonomy. Probation lets a runbook act before anything is calibrated."""
+    """Give or take autonomy, for the runbook and the target as they are now: when either is
+    changed, opx asks. Probation lets a runbook act before anything is calibrated."""
     known = {level.name.lower(): level for level in Autonomy}
     if body.autonomy not in known:
         raise BadInput(f"autonomy {body.autonomy!r} is not one of {', '.join(known)}")

@@ -6,21 +6,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from opx.api.wire import Key, Reader, TheFront, answer, needs
+from opx.core.base import ids
 from opx.core.decide.roles import Permission
-from opx.engine import queries
+from opx.core.ingest.services import id_of
+from opx.engine import documents, queries
 from opx.engine.access import Principal
 from opx.engine.people import Ask
 from opx.errors import BadInput
+from opx.packs import schemas
 
 router = APIRouter(tags=["documents"])
 
 Author = Annotated[Principal, Depends(needs(Permission.APPLY_DOCUMENTS))]
 Source = Annotated[str, Query(max_length=500, description="The file's name, for errors.")]
+
+Name = Annotated[str, Path(max_length=200)]
 
 YAML: dict[str, Any] = {
     "requestBody": {
@@ -39,8 +44,12 @@ async def _text(request: Request) -> str:
 
 @router.get("/documents")
 async def listed(front: TheFront, by: Reader) -> JSONResponse:
-    """Every document in force, with who applied it."""
-    return answer({"items": await front.store.read(queries.documents)})
+    """Every document that is kept, with who applied it; ``problems``: those that cannot be
+    read and are skipped, and what that means."""
+    problems = queries.problems(await front.knowledge())
+    rows = await front.store.read(queries.documents)
+    state = ids.derived("documents", [[row["id"], row["hash"]] for row in rows])
+    return answer({"items": rows, "problems": problems}, etag=state)
 
 
 @router.post("/documents", openapi_extra=YAML)
@@ -52,16 +61,39 @@ async def applied(
     return answer(await front.people.apply_documents(Ask(by=by, key=key), text, source))
 
 
-@router.post("/documents/lint", openapi_extra=YAML)
-async def lint(
+@router.post("/documents/plan", openapi_extra=YAML)
+async def plan(
     request: Request, front: TheFront, by: Reader, source: Source = "request"
 ) -> JSONResponse:
-    """Check documents against those in force, applying nothing."""
+    """Check documents against those in force and say what applying them would change."""
     text = await _text(request)
     known = await front.store.read(queries.stored_documents)
-    found = front.check(text, source, known)
-    ids = [{"id": f"{d.kind}/{d.name}", "hash": d.hash} for d in (one.document for one in found)]
-    return answer({"documents": ids})
+    checked = front.check(text, source, known)
+    policy = (await front.knowledge()).policy
+    return answer({"documents": documents.plan(checked, known, policy)})
+
+
+@router.delete("/documents/{kind}/{name}")
+async def deleted(
+    front: TheFront, by: Author, kind: Name, name: Name, key: Key = ""
+) -> JSONResponse:
+    """Keep a document no longer. Without its policy opx goes by the defaults."""
+    return answer(await front.people.delete_document(Ask(by=by, key=key), f"{kind}/{name}"))
+
+
+@router.delete("/documents/Service/{environment}/{name}")
+async def deleted_service(
+    front: TheFront, by: Author, environment: Name, name: Name, key: Key = ""
+) -> JSONResponse:
+    """Know a service no longer. Refused while another one depends on it."""
+    id = id_of(environment, name)
+    return answer(await front.people.delete_document(Ask(by=by, key=key), id))
+
+
+@router.get("/schemas")
+async def published(by: Reader) -> JSONResponse:
+    """The JSON Schema of each kind of document."""
+    return JSONResponse({"items": {kind: schemas.schema(kind) for kind in schemas.SPECS}})
 
 
 @router.get("/services")

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 from starlette.responses import JSONResponse
 
-from opx.api.wire import Body, Key, Reader, TheFront, answer, needs
+from opx.api.wire import Body, Key, Reader, TheFront, Version, answer, needs
 from opx.core.decide.roles import Permission
 from opx.core.incident.incident import Status
 from opx.core.learn.outcome import OutcomeKind
@@ -48,10 +48,14 @@ async def listed(
 
 
 @router.get("/incidents/{id}")
-async def one(front: TheFront, by: Reader, id: str) -> JSONResponse:
+async def one(
+    front: TheFront, by: Reader, id: str, before: Annotated[int, Query(ge=0, lt=1 << 62)] = 0
+) -> JSONResponse:
     """One incident with its insight, runs, approvals, outcomes and timeline. A prefix of the
-    id will do while it is the only one that begins so."""
-    return answer(await front.store.read(lambda tx: queries.incident(tx, id)))
+    id will do while it is the only one that begins so. `ETag` is the incident's version.
+    The timeline is its newest part; `older` is the `before` of what precedes it."""
+    found = await front.store.read(lambda tx: queries.incident(tx, id, before))
+    return answer(found, etag=found["version"])
 
 
 @router.get("/incidents/{id}/why")
@@ -69,15 +73,17 @@ async def runs(
 
 
 @router.post("/incidents/{id}/acknowledge")
-async def acknowledge(front: TheFront, by: Acknowledger, id: str, key: Key = "") -> JSONResponse:
+async def acknowledge(
+    front: TheFront, by: Acknowledger, id: str, version: Version, key: Key = ""
+) -> JSONResponse:
     """Take it on: from now on opx asks before it acts on it."""
-    return answer(await front.people.acknowledge(Ask(by=by, key=key), id))
+    return answer(await front.people.acknowledge(Ask(by=by, key=key, version=version), id))
 
 
 @router.post("/incidents/{id}/outcome", status_code=201)
 async def outcome(
-    front: TheFront, by: Recorder, id: str, body: OutcomeBody, key: Key = ""
+    front: TheFront, by: Recorder, id: str, body: OutcomeBody, version: Version, key: Key = ""
 ) -> JSONResponse:
     """Say what it really was. Added to what was said before, never instead of it."""
-    said = body.model_dump(mode="json")
-    return answer(await front.people.outcome(Ask(by=by, key=key), id, said), 201)
+    ask = Ask(by=by, key=key, version=version)
+    return answer(await front.people.outcome(ask, id, body.model_dump(mode="json")), 201)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The journal over HTTP: pages, a live stream, notices, and the proof of its chain.
+"""The journal over HTTP: pages, a live stream, notices, what was suppressed, and the proof of
+its chain.
 
 The stream leaves out what is about access (tokens, refusals): that takes ``AUDIT``.
 """
@@ -22,9 +23,9 @@ from opx.api.wire import Reader, TheFront, answer, needs, timed
 from opx.core.base import canonical
 from opx.core.base.time import SECOND, Ms
 from opx.core.decide.roles import Permission
-from opx.engine import queries
-from opx.engine.access import Principal
-from opx.errors import NotAllowed, Unavailable
+from opx.engine import journal, queries
+from opx.engine.access import SUBJECT, Principal
+from opx.errors import BadInput, NotAllowed, Unavailable
 
 router = APIRouter(tags=["journal"])
 
@@ -40,11 +41,19 @@ async def page(
     front: TheFront,
     by: Auditor,
     subject: Annotated[str, Query(max_length=400)] = "",
-    after: Annotated[int, Query(ge=0, le=1 << 62)] = 0,
+    after: Annotated[int | None, Query(ge=0, le=1 << 62)] = None,
+    before: Annotated[int, Query(ge=0, le=1 << 62)] = 0,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
 ) -> JSONResponse:
-    """The journal after `after`, oldest first; `next` is the `after` of the next page."""
-    rows = await front.store.read(lambda tx: queries.entries(tx, after, limit, subject))
+    """The journal, newest first; `next` is the `before` of the next page. With `after`: what
+    follows that entry, oldest first, and `next` is the `after` of the next page."""
+    rows = await front.store.read(
+        lambda tx: (
+            queries.entries_before(tx, before, limit, subject)
+            if after is None
+            else queries.entries(tx, after, limit, subject)
+        )
+    )
     return answer({"items": rows, "next": rows[-1]["seq"] if len(rows) == limit else None})
 
 
@@ -54,6 +63,20 @@ async def notices(
 ) -> JSONResponse:
     """What people were told, newest first, and what did not get through."""
     return answer({"items": await front.store.read(lambda tx: queries.notices(tx, limit))})
+
+
+@router.get("/suppressed")
+async def suppressed(
+    front: TheFront,
+    by: Reader,
+    service: Annotated[str, Query(max_length=200)] = "",
+    before: Annotated[int, Query(ge=0, le=1 << 62)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+) -> JSONResponse:
+    """What was seen and changed nothing, newest first, each with the reason; `next` is the
+    `before` of the next page."""
+    rows = await front.store.read(lambda tx: journal.suppressed(tx, before, limit, service))
+    return answer({"items": rows, "next": rows[-1]["seq"] if len(rows) == limit else None})
 
 
 @router.get("/audit/verify")
@@ -81,27 +104,31 @@ async def stream(
     sends the last one it saw misses nothing. Without it, the stream begins now."""
     if front.streams >= MOST_STREAMS:
         raise Unavailable(f"{MOST_STREAMS} streams are open already")
-    after = int(last) if last else await front.store.read(queries.newest)
+    newest = await front.store.read(queries.newest)
+    after = int(last) if last else newest
+    if after > newest:  # of a journal that was restored since: waiting would hide what comes
+        raise BadInput("no entry has this Last-Event-ID", hint="begin anew without it")
     return StreamingResponse(_events(request, front, after), media_type="text/event-stream")
 
 
 async def _events(request: Request, front: Front, seq: int) -> AsyncIterator[bytes]:
     """Entries after ``seq`` until the client goes, may not read any more, or opx stops. Read
-    a page at a time and only as fast as the client takes them, so a slow one costs nothing."""
+    a page at a time and only as fast as the client takes them, so a slow one costs nothing.
+    The place is told at once and at every beat, so that whoever saw no entry knows it too."""
     front.streams += 1
     try:
-        yield b"retry: 1000\n\n"
+        yield f"retry: 1000\nid: {seq}\n\n".encode()
         while not front.live.closing:
+            access.authorise(request, Permission.READ)
             rows = await front.store.read(partial(queries.entries, after=seq, limit=AT_ONCE))
             for row in rows:
                 seq = row["seq"]
-                if row["subject"] != "access":
+                if row["subject"] != SUBJECT:
                     data = json.dumps(timed(row), separators=(",", ":"))
                     yield f"id: {seq}\nevent: {row['kind']}\ndata: {data}\n\n".encode()
             if len(rows) < AT_ONCE:
                 await front.live.news(seq, HEARTBEAT)
-                access.authorise(request, Permission.READ)
-                yield b": \n\n"
+                yield f"id: {seq}\n\n".encode()
     except (NotAllowed, Unavailable):
         return
     finally:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The few pages for browsers, scrapers and probes: status, login, health, metrics.
+"""The few pages for browsers: status, login, logout.
 
 The status page is plain HTML without scripts; everything in it is escaped, because names
 and texts come from other systems.
@@ -8,6 +8,8 @@ and texts come from other systems.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from html import escape
 from typing import Annotated, Any
 
@@ -16,17 +18,19 @@ from starlette.requests import Request
 from starlette.responses import (
     HTMLResponse,
     JSONResponse,
-    PlainTextResponse,
     RedirectResponse,
 )
 
 from opx.api import access
+from opx.api.errors import POLICY
 from opx.api.front import Front
+from opx.api.routes.health import processes
 from opx.api.wire import Reader, TheFront, answer, timed
 from opx.core.base.time import SECOND
 from opx.core.decide.roles import Permission
 from opx.engine import queries
-from opx.engine.access import SESSION_TTL
+from opx.engine.access import NOBODY, SESSION_TTL
+from opx.engine.people import Ask
 from opx.errors import NotLoggedIn
 
 router = APIRouter(tags=["pages"])
@@ -38,20 +42,8 @@ STYLE = (
     ".bad{color:#b3261e;font-weight:600}.good{color:#1a7f37;font-weight:600}"
     "@media(prefers-color-scheme:dark){body{background:#14171a;color:#e3e6ea}}"
 )
-
-
-@router.get("/health")
-async def health() -> JSONResponse:
-    """`front` answers. Needs no login."""
-    return answer({"status": "ok"})
-
-
-@router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(front: TheFront) -> PlainTextResponse:
-    """opx's own metrics, as Prometheus text. Needs no login."""
-    return PlainTextResponse(
-        front.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8"
-    )
+_STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+PAGE_HEADERS = {"Content-Security-Policy": f"{POLICY}; style-src 'sha256-{_STYLE_HASH}'"}
 
 
 @router.get("/login", status_code=303, response_class=RedirectResponse)
@@ -59,15 +51,31 @@ async def login(
     request: Request, front: TheFront, code: Annotated[str, Query(max_length=100)]
 ) -> RedirectResponse:
     """Trade a one-time code for a session, and go to the status page."""
-    session = await front.access.redeem(code)
+    try:
+        session = await front.access.redeem(code)
+    except NotLoggedIn as error:
+        await front.refusals.add(NOBODY, "login", request.url.path, str(error))
+        raise
+    return _home(request, front, session, SESSION_TTL // SECOND)
+
+
+@router.post("/logout", status_code=303, response_class=RedirectResponse)
+async def logout(request: Request, front: TheFront, by: Reader) -> RedirectResponse:
+    """End this session; asked with a token, every session that was opened with it."""
+    await front.people.log_out(Ask(by=by))
+    return _home(request, front, "", 0)
+
+
+def _home(request: Request, front: Front, session: str, max_age: int) -> RedirectResponse:
+    """To the status page, with this session in a cookie that scripts and other sites lack."""
     response = RedirectResponse("/", 303)
     response.set_cookie(
         access.COOKIE,
         session,
-        max_age=SESSION_TTL // SECOND,
+        max_age=max_age,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure=front.behind_proxy or request.url.scheme == "https",
     )
     return response
 
@@ -81,10 +89,7 @@ async def status(front: TheFront, by: Reader) -> JSONResponse:
 async def _status(front: Front) -> dict[str, Any]:
     knowledge, now = await front.knowledge(), front.clock.now()
     seen = await front.store.read(lambda tx: queries.status(tx, knowledge, now))
-    lag = await front.brain.lag()
-    alive = {"front": True, "brain": lag is not None, "hands": front.hands_alive()}
-    processes = {name: "alive" if is_alive else "dead" for name, is_alive in alive.items()}
-    return {**seen, "processes": processes, "lag_ms": lag}
+    return {**seen, **await processes(front)}
 
 
 @router.get(
@@ -98,12 +103,12 @@ async def page(request: Request, front: TheFront) -> HTMLResponse:
         access.authorise(request, Permission.READ)
     except NotLoggedIn:
         hint = "<p>Run <code>opx login</code> on its machine and open the link it prints.</p>"
-        return HTMLResponse(_html("opx: not logged in", hint), 401)
+        return _html("opx: not logged in", hint, 401)
     seen = timed(await _status(front))
     rows = await front.store.read(lambda tx: queries.incidents(tx, queries.ACTIVE, "", 50, ""))
     now = front.clock.now()
     waiting = await front.store.read(lambda tx: queries.approvals(tx, now))
-    return HTMLResponse(_html("opx", _body(seen, timed(rows.items), timed(waiting))))
+    return _html("opx", _body(seen, timed(rows.items), timed(waiting)))
 
 
 def _body(seen: dict[str, Any], incidents: list[Any], waiting: list[Any]) -> str:
@@ -131,6 +136,7 @@ def _body(seen: dict[str, Any], incidents: list[Any], waiting: list[Any]) -> str
         f"<h2>Incidents</h2>{_table(('Id', 'Severity', 'Status', 'Title', 'Opened'), opened)}"
         f"<h2>Waiting for approval</h2>{_table(('Run', 'Runbook', 'Until'), asks)}"
         f"<h2>Services</h2>{_table(('Service', 'Environment', ''), services)}"
+        '<form method="post" action="/logout"><button>Log out</button></form>'
     )
 
 
@@ -144,11 +150,12 @@ def _table(heads: tuple[str, ...], rows: list[list[str]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _html(title: str, body: str) -> str:
-    return (
+def _html(title: str, body: str, status: int = 200) -> HTMLResponse:
+    whole = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta http-equiv="refresh" content="5">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
         f"<body><h1>{escape(title)}</h1>{body}</body></html>"
     )
+    return HTMLResponse(whole, status, PAGE_HEADERS)

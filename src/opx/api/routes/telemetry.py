@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -36,7 +37,8 @@ class QueryBody(Body):
 
 @router.post("/query")
 async def query(front: TheFront, by: Reader, body: QueryBody) -> JSONResponse:
-    """The buckets of one series. `value` is null where there is no point."""
+    """The buckets of one series. `value` is null where there is no point, and where the sum is
+    more than a number can hold."""
     start, end = instant(body.start), instant(body.end, time.window_end)
     step = instant(body.step, time.duration)
     if start >= end or step < 1:
@@ -52,12 +54,22 @@ async def query(front: TheFront, by: Reader, body: QueryBody) -> JSONResponse:
             stat=body.stat,
         )
     )
-    return answer({"buckets": [{"at": bucket.at, "value": bucket.value} for bucket in buckets]})
+    return answer({"buckets": [{"at": one.at, "value": _number(one.value)} for one in buckets]})
+
+
+def _number(value: float | None) -> float | None:
+    """JSON has no infinity."""
+    return None if value is None or not math.isfinite(value) else value
 
 
 @router.get("/quarantine")
 async def quarantine(
-    front: TheFront, by: Reader, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
+    front: TheFront,
+    by: Reader,
+    before: Annotated[str, Query(max_length=100)] = "",
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
 ) -> JSONResponse:
-    """What was sent and not taken, newest first, each with the reason."""
-    return answer({"items": await front.store.read(lambda tx: queries.quarantine(tx, limit))})
+    """What was sent and not taken, newest first, each with the reason; `next` is the `before`
+    of the next page."""
+    rows = await front.store.read(lambda tx: queries.quarantine(tx, limit, before))
+    return answer({"items": rows, "next": rows[-1]["id"] if len(rows) == limit else None})

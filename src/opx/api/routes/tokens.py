@@ -34,7 +34,7 @@ class TokenBody(Body):
 
 @router.get("/tokens")
 async def listed(front: TheFront, by: Keeper) -> JSONResponse:
-    """Every token and session, never with a secret."""
+    """Every token, each followed by the sessions opened with it (`parent`), without secrets."""
     now = front.clock.now()
     return answer({"items": await front.store.read(lambda tx: access.views(tx, now))})
 
@@ -53,7 +53,8 @@ async def made(front: TheFront, by: Keeper, body: TokenBody, key: Key = "") -> J
 
 @router.post("/tokens/login", status_code=201)
 async def login(front: TheFront, by: Keeper) -> JSONResponse:
-    """A link that opens one browser session with the asker's roles, within ten minutes."""
+    """A link that opens one browser session with the asker's roles, within ten minutes. The
+    session ends with the token that asked, or before: `POST /logout`."""
     code = await front.people.login_link(Ask(by=by))
     ends = front.clock.now() + access.LOGIN_LINK_TTL
     return answer({"path": f"/login?code={code}", "expires_at": ends}, 201)
@@ -61,5 +62,6 @@ async def login(front: TheFront, by: Keeper) -> JSONResponse:
 
 @router.delete("/tokens/{id}")
 async def revoked(front: TheFront, by: Keeper, id: str, key: Key = "") -> JSONResponse:
-    """Revoke the token whose id begins so. It opens nothing from now on."""
+    """Revoke the token or session whose id begins so. It opens nothing from now on, nor does
+    what was opened with it."""
     return answer(await front.people.revoke_token(Ask(by=by, key=key), id))

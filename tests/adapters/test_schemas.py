@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The published schemas say what the readers say, field by field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import yaml
+
+from opx import packs
+from opx.app import documents
+from opx.errors import DocumentError
+from opx.packs import schemas
+
+SCENARIOS = Path(__file__).parents[1] / "scenarios" / "documents"
+FULL = """\
+apiVersion: opx/v1
+kind: Service
+metadata: {name: orders, labels: {team: shop}}
+spec:
+  environment: shop
+  owner: ann
+  health: {http: "http://127.0.0.1:1/h", interval: 1s, timeout: 1s, failures: 2, severity: SEV2}
+  target: "unix:///run/s.sock#orders"
+  dependsOn: []
+  parameters: {color: green}
+---
+apiVersion: opx/v1
+kind: DetectionRule
+metadata: {name: deep}
+spec: {metric: depth, stat: max, window: 1m, severity: 3, justification: load test, above: 10,
+       labels: {service: orders}, for: 5m, kind: evidence}
+---
+apiVersion: opx/v1
+kind: Policy
+metadata: {name: default}
+spec: {ceiling: sev3, cooldown: 1m, breakerAfter: 3, approvalTtl: 15m, calibratedAfter: 30,
+       minPFix: 0.8}
+---
+apiVersion: opx/v1
+kind: Runbook
+metadata: {name: bounce}
+spec:
+  purpose: Bring it back
+  when: ["service.target != ''"]
+  inputs: {why: {type: string, pattern: "[a-z]+", required: false, default: test}}
+  preconditions: [{id: up, probe: {tcp: "127.0.0.1:1", timeout: 1s}, expect: "true"}]
+  steps: [{id: stop, uses: process.stop, with: {}, timeout: 20s, retries: 1, undo: start}]
+  rollback: [{id: start, uses: process.start, with: {}, timeout: 20s, retries: 1}]
+  verify: {probe: {process: "unix:///run/s.sock#web"}, passes: 3, of: 3, every: 1s, within: 30s}
+"""
+TEXTS = [FULL, *packs.texts().values(), *(path.read_text() for path in SCENARIOS.glob("*.yaml"))]
+GOOD = [one for text in TEXTS for one in yaml.safe_load_all(text)]
+WHOLE = list(yaml.safe_load_all(FULL))
+OPEN = {"labels", "with", "inputs", "parameters"}
+"""Mappings whose keys are the writer's."""
+
+
+def valid(document: dict[str, Any]) -> bool:
+    return jsonschema_rs.validator_for(schemas.schema(document["kind"])).is_valid(document)
+
+
+def wrong(document: dict[str, Any]) -> str:
+    """What the reader says of it; empty when nothing."""
+    found = documents.examine(yaml.safe_dump(document), "a.yaml", [])[1]
+    return str(found[0]) if found else ""
+
+
+def mappings(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every mapping in it whose fields are opx's."""
+    if isinstance(value, dict):
+        if not path or path[-1] not in OPEN:
+            yield path
+        for name, inner in value.items():
+            yield from mappings(inner, (*path, name))
+    elif isinstance(value, list):
+        for at, inner in enumerate(value):
+            yield from mappings(inner, (*path, at))
+
+
+def changed(document: dict[str, Any], path: tuple[Any, ...], **fields: Any) -> dict[str, Any]:
+    copy: dict[str, Any] = yaml.safe_load(yaml.safe_dump(document))
+    place: Any = copy
+    for step in path:
+        place = place[step]
+    place.update(fields)
+    return copy
+
+
+PLACES = [
+    pytest.param(document, path, id=f"{document['kind']}:{'.'.join(map(str, path))}")
+    for document in WHOLE
+    for path in mappings(document)
+]
+
+
+def test_every_kind_has_a_schema() -> None:
+    """The kinds that are read are those that are described, and each schema is one."""
+    assert tuple(sorted(schemas.SPECS)) == documents.KINDS
+    for kind in schemas.SPECS:
+        jsonschema_rs.meta.validate(schemas.schema(kind))
+
+
+@pytest.mark.parametrize(
+    "document", GOOD, ids=lambda one: f"{one['kind']}/{one['metadata']['name']}"
+)
+def test_a_good_document_fits(document: dict[str, Any]) -> None:
+    """What opx reads, the schema accepts."""
+    assert wrong(document) == ""
+    assert valid(document)
+
+
+@pytest.mark.parametrize(("document", "path"), PLACES)
+def test_the_schema_knows_the_fields_that_the_reader_knows(
+    document: dict[str, Any], path: tuple[Any, ...]
+) -> None:
+    """In every mapping an unknown field is refused by both, and both name the same fields."""
+    odd = changed(document, path, zzzzzzzz=1)
+    known = re.search(r"known: ([^)]*)\)", wrong(odd))
+
+    assert not valid(odd)
+    assert known is not None
+    place: Any = schemas.schema(document["kind"])
+    for step in path:
+        if isinstance(step, int):
+            place = place["items"]
+        elif place.get("additionalProperties"):
+            place = place["additionalProperties"]
+        else:
+            place = place["properties"][step]
+    assert set(known[1].split(", ")) == set(place["properties"])
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (("spec",), {"environment": "Shop 1"}),
+        (("spec",), {"target": "orders"}),
+        (("spec",), {"dependsOn": ["a", "a"]}),
+        (("spec", "health"), {"interval": "1 minute"}),
+        (("spec", "health"), {"severity": "sev9"}),
+        (("spec", "health"), {"tcp": "a:1"}),
+        (("spec", "health"), {"failures": 0}),
+        (("metadata",), {"name": "Orders"}),
+        ((), {"apiVersion": "v1"}),
+    ],
+)
+def test_what_the_schema_refuses_the_reader_refuses(
+    path: tuple[Any, ...], fields: dict[str, Any]
+) -> None:
+    """A wrong value is refused by both."""
+    odd = changed(WHOLE[0], path, **fields)
+
+    assert not valid(odd)
+    with pytest.raises(DocumentError):
+        documents.check(yaml.safe_dump(odd), "a.yaml", [])
