@@ -66,17 +66,22 @@ at once, and supervisord tries it again and again."""
 
 @dataclass(frozen=True)
 class Daemon:
-    """A running supervisord."""
+    """A running supervisord: at ``url`` with the login in the file ``logins``, and on a Unix
+    socket without one, which is how ``target`` names its programs."""
 
     folder: Path
     port: int
 
     @property
     def url(self) -> str:
-        return f"http://opx:s3cret@127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def logins(self) -> Path:
+        return self.folder / "supervisors.toml"
 
     def target(self, program: str) -> str:
-        return f"{self.url}#{program}"
+        return f"unix://{self.folder}/s.sock#{program}"
 
     def starts(self, program: str) -> int:
         """How often it was started, as it counts itself; the one that runs now is counted."""
@@ -91,7 +96,7 @@ class Daemon:
         return str(self.call("getProcessInfo", program)["statename"])
 
     def call(self, method: str, *arguments: Any) -> Any:
-        with xmlrpc.client.ServerProxy(f"{self.url}/RPC2") as server:
+        with xmlrpc.client.ServerProxy(f"http://opx:s3cret@127.0.0.1:{self.port}/RPC2") as server:
             return getattr(server.supervisor, method)(*arguments)
 
     def answers(self) -> bool:
@@ -140,6 +145,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     config.write_text(text)
     command = [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(config)]
     daemon = Daemon(folder, port)
+    daemon.logins.touch(0o600)
+    daemon.logins.write_text(f'["{daemon.url}/"]\nuser = "opx"\npassword = "s3cret"\n')
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
         try:
             wait_for(daemon.answers)

@@ -11,8 +11,10 @@ OpxError                     .code for the wire, .retryable says whether trying 
 |  +- NotLoggedIn            nobody opx knows
 +- NotFound
 +- Conflict                  somebody else was first: read again and decide again
++- Stale                     it is not any more what the asker said that they had read
 +- Refused                   a gate said no
 |  +- IllegalChange          an incident cannot change like that from where it is
++- Failed                    it was tried, and it certainly did not work
 +- Unavailable               a part that is needed does not answer now
 +- Damaged                   stored data is not what was written
 """
@@ -86,6 +88,12 @@ class Conflict(OpxError):
     retryable = True
 
 
+class Stale(OpxError):
+    """It was changed since you read it: read it again."""
+
+    code = "stale"
+
+
 class Refused(OpxError):
     """A gate refused it."""
 
@@ -96,6 +104,12 @@ class IllegalChange(Refused):
     """That change is not possible from here."""
 
     code = "illegal_change"
+
+
+class Failed(OpxError):
+    """It did not work."""
+
+    code = "failed"
 
 
 class Unavailable(OpxError):

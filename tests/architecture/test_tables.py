@@ -7,8 +7,8 @@ from opx.adapters.probes.network import NetworkProber
 from opx.adapters.system import SystemClock
 from opx.api import ingest
 from opx.app import front
+from opx.core.base import addresses
 from opx.core.base.reads import ProbeKind
-from opx.core.ingest import services
 from opx.testing.memory import ManualClock, MemoryLog
 
 
@@ -16,7 +16,7 @@ def test_every_kind_of_probe_can_be_written_and_asked() -> None:
     """A member of ``ProbeKind`` has an address form and a way to ask it."""
     asked = NetworkProber(SystemClock())._kinds
 
-    assert set(services._ADDRESS) == set(ProbeKind) == set(asked)
+    assert set(addresses.FORMS) == set(ProbeKind) == set(asked)
 
 
 def test_every_wire_has_a_route_and_a_parser() -> None:

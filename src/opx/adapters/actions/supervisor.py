@@ -16,11 +16,12 @@ import xmlrpc.client
 from typing import ClassVar
 
 from opx.adapters.clients import supervisord
+from opx.adapters.clients.logins import Logins
 from opx.adapters.clients.supervisord import Process, Supervisord, Target
 from opx.core.base.time import MINUTE, SECOND, Ms
-from opx.core.decide.actions import ActionSpec, Undo
+from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
 from opx.engine.ports import Action, EffectKnown
-from opx.errors import OpxError, Unavailable
+from opx.errors import Failed, OpxError, Unavailable
 
 Observation = dict[str, str]
 
@@ -33,9 +34,9 @@ START_WAIT: Ms = MINUTE
 LOOK_EVERY: Ms = 50
 
 
-def actions(allowed_hosts: frozenset[str] = frozenset()) -> tuple[Action, ...]:
-    """The three actions, for this machine and the hosts allowed by name."""
-    client = Supervisord(allowed_hosts)
+def actions(logins: Logins | None = None) -> tuple[Action, ...]:
+    """The three actions, on programs of this machine."""
+    client = Supervisord(logins)
     return (Start(client), Stop(client), Restart(client))
 
 
@@ -46,10 +47,15 @@ class _ProcessAction:
     undo: ClassVar[Undo] = Undo.NOT_NEEDED
 
     def __init__(self, client: Supervisord) -> None:
-        self.spec = ActionSpec(name=f"process.{self.verb}", undo=self.undo)
+        self.spec = ActionSpec(
+            name=f"process.{self.verb}",
+            undo=self.undo,
+            blast=Blast.PROCESS,
+            on_halt=OnHalt.FINISH,
+        )
         self._client = client
 
-    async def observe(self, target: str) -> Observation:
+    async def observe(self, target: str, inputs: dict[str, str]) -> Observation:
         """``{state, pid, start}`` of the program. ``Unavailable`` whenever it cannot be had."""
         try:
             process = await self._client.look(self._client.target(target))
@@ -66,10 +72,10 @@ class _ProcessAction:
             await self._client.attempt(target, "startProcess", True, within=START_WAIT)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != supervisord.ALREADY_STARTED:
-                raise supervisord.translated(fault, target) from fault
+                raise _answered(fault, target) from fault
         process = await self._client.look(target)
         if not process.up:
-            raise Unavailable(f"{target} did not stay up: it is {process.state}")
+            raise Failed(f"{target} did not stay up: it is {process.state}")
         return process
 
     async def _stop(self, target: Target) -> None:
@@ -81,14 +87,14 @@ class _ProcessAction:
             return
         await self._ask_to_stop(target, "signalProcess", "KILL")
         if not await self._gone(target, LETHAL):
-            raise Unavailable(f"{target} is still there after SIGKILL")
+            raise Failed(f"{target} is still there after SIGKILL")
 
     async def _ask_to_stop(self, target: Target, method: str, argument: str | bool) -> None:
         try:
             await self._client.attempt(target, method, argument)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != supervisord.NOT_RUNNING:  # it ended by itself: as wanted
-                raise supervisord.translated(fault, target) from fault
+                raise _answered(fault, target) from fault
 
     async def _gone(self, target: Target, within: Ms) -> bool:
         deadline = time.monotonic() + within / SECOND
@@ -110,7 +116,7 @@ class Start(_ProcessAction):
         return EffectKnown.UNKNOWN
 
     async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
-        """Start it; fine if it runs. ``Unavailable``: it did not stay up, or no answer."""
+        """Start it; fine if it runs. ``Failed``: it did not stay up."""
         program = self._client.target(target)
         process = await self._start(program)
         return f"started {program}: pid {process.pid}"
@@ -128,7 +134,7 @@ class Stop(_ProcessAction):
         return EffectKnown.UNKNOWN
 
     async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
-        """Stop it, by force if need be; fine if it does not run."""
+        """Stop it, by force if need be; fine if it does not run. ``Failed``: it does not end."""
         program = self._client.target(target)
         await self._stop(program)
         return f"stopped {program}"
@@ -146,12 +152,18 @@ class Restart(_ProcessAction):
         return EffectKnown.UNKNOWN
 
     async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
-        """Stop it, by force if need be, and start it. ``Unavailable``: it did not stay up."""
+        """Stop it, by force if need be, and start it. ``Failed``: it did not stay up."""
         program = self._client.target(target)
         before = await self._client.look(program)
         await self._stop(program)
         process = await self._start(program)
         return f"restarted {program}: pid {before.pid} -> {process.pid}"
+
+
+def _answered(fault: xmlrpc.client.Fault, target: Target) -> OpxError:
+    """supervisord has answered that it did not do it: nothing about that is unknown."""
+    error = supervisord.translated(fault, target)
+    return Failed(str(error)) if isinstance(error, Unavailable) else error
 
 
 def _up(seen: Observation) -> bool:
