@@ -58,3 +58,27 @@ def test_a_wrong_file_is_refused(tmp_path: Path, text: str) -> None:
 
     with pytest.raises(BadInput):
         settings.load({"data": tmp_path}, {})
+
+
+def test_actions_may_go_nowhere_until_somebody_says_where(tmp_path: Path) -> None:
+    """Nothing by default; from the file or a variable as lists."""
+    assert settings.Settings(data=tmp_path).action_roots == ()
+    assert settings.Settings(data=tmp_path).action_hosts == ()
+    (tmp_path / "opx.toml").write_text('action_hosts = ["Ops.example.org:443", "[::1]:80"]\n')
+    loaded = settings.load({"data": tmp_path}, {"OPX_ACTION_ROOTS": "/srv/Shop, /etc/shop"})
+    assert loaded.action_roots == ("/srv/Shop", "/etc/shop")
+    assert loaded.action_hosts == ("ops.example.org:443", "[::1]:80")
+
+
+@pytest.mark.parametrize("root", ["/", "//", "//srv", "srv", "", "/srv/", "/srv/..", "/srv/./a"])
+def test_a_root_is_one_folder_written_plainly(tmp_path: Path, root: str) -> None:
+    """Neither everything, nor what would have to be worked out first."""
+    with pytest.raises(BadInput, match="action_roots"):
+        settings.Settings(data=tmp_path, action_roots=(root,))
+
+
+@pytest.mark.parametrize("host", ["example.org", "http://example.org:80", "*:80", "a:80/x", ":80"])
+def test_a_host_has_its_port(tmp_path: Path, host: str) -> None:
+    """A host stands with its port, without wildcards."""
+    with pytest.raises(BadInput, match="action_hosts"):
+        settings.Settings(data=tmp_path, action_hosts=(host,))

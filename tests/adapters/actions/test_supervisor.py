@@ -15,7 +15,7 @@ import pytest
 from opx.adapters import actions
 from opx.adapters.actions import supervisor
 from opx.adapters.clients.logins import Logins
-from opx.core.decide.actions import Undo
+from opx.core.decide.actions import Blast, Undo
 from opx.engine.ports import EffectKnown
 from opx.errors import BadInput, Failed, OpxError, Refused, Unavailable
 
@@ -201,12 +201,17 @@ def test_two_observations_tell_what_happened(
 
 
 def test_every_action_describes_itself() -> None:
-    """The registry's names are the actions' own, and a stop needs undoing."""
+    """The registry's names are the actions' own; all but a start must be undone, and each says
+    how far it reaches."""
     registry = actions.registry()
 
-    assert set(registry) == {"process.start", "process.stop", "process.restart"}
-    assert {name: action.spec.undo for name, action in registry.items()} == {
-        "process.start": Undo.NOT_NEEDED,
-        "process.stop": Undo.ROLLBACK,
-        "process.restart": Undo.NOT_NEEDED,
+    assert all(name == action.spec.name for name, action in registry.items())
+    assert {name: (one.spec.undo, one.spec.blast) for name, one in registry.items()} == {
+        "process.start": (Undo.NOT_NEEDED, Blast.PROCESS),
+        "process.stop": (Undo.ROLLBACK, Blast.PROCESS),
+        "process.restart": (Undo.NOT_NEEDED, Blast.PROCESS),
+        "file.restore": (Undo.ROLLBACK, Blast.SERVICE),
+        "release.rollback": (Undo.ROLLBACK, Blast.SERVICE),
+        "flag.set": (Undo.ROLLBACK, Blast.SERVICE),
+        "http.request": (Undo.ROLLBACK, Blast.EXTERNAL),
     }

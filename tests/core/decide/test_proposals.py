@@ -14,7 +14,7 @@ from opx.core.base.expressions import Expression
 from opx.core.decide import proposals
 from opx.core.decide.case import Case
 from opx.core.decide.proposals import Condition, Considered
-from opx.core.decide.runbooks import Input, InputType, Runbook
+from opx.core.decide.runbooks import Input, InputType, Runbook, Step
 
 DOWN = "insight.type == 'process_down'"
 AIMED = "service.target != ''"
@@ -138,3 +138,29 @@ def test_a_required_input_that_nobody_fills(case: Case, book: Book) -> None:
 def test_an_empty_catalogue(case: Case) -> None:
     """Without runbooks there is no proposal and nothing was considered."""
     assert proposed(case) == proposals.Proposed(proposal=None, trace=())
+
+
+def test_parameters_are_copied_from_the_service(case: Case, book: Book) -> None:
+    """The proposal holds those that the runbook uses, in the rollback too, and its plan is
+    another when one of them is."""
+    assert case.service is not None
+    steps = (Step(id="go", uses="file.restore", inputs={"path": "${{ service.config }}"}),)
+    back = (Step(id="back", uses="file.restore", inputs={"path": "${{service.former}}"}),)
+    runbook = replace(book("restore", DOWN), steps=steps, rollback=back)
+    known = {"config": "/srv/a", "former": "/srv/b", "other": "x"}
+
+    def proposed(parameters: dict[str, str]) -> proposals.Proposed:
+        assert case.service is not None
+        service = replace(case.service, parameters=parameters)
+        return proposals.propose(case.insight, case.incident, service, [runbook])
+
+    first, moved = proposed(known).proposal, proposed(known | {"former": "/srv/c"}).proposal
+    assert first is not None
+    assert moved is not None
+    assert first.parameters == {"config": "/srv/a", "former": "/srv/b"}
+    assert first.plan != moved.plan
+    assert proposed(known | {"other": "y"}).proposal == first
+
+    lacking = proposed({"config": "/srv/a"})
+    assert lacking.proposal is None
+    assert lacking.trace[0].unfilled == ("service.former",)

@@ -156,3 +156,28 @@ def test_a_name_is_one_service_in_each_environment() -> None:
 
     assert (lab.id, lab.needs) == ("Service/lab/orders", ("Service/lab/store",))
     assert (prod.id, prod.needs) == ("Service/prod/orders", ("Service/prod/store",))
+
+
+def test_parameters_are_texts_by_name() -> None:
+    """What steps may be filled with, as it was written."""
+    bound = bind_service(
+        service("orders", environment="lab", parameters={"config": "/srv/a.conf", "release": ""})
+    )
+    assert bound.parameters == {"config": "/srv/a.conf", "release": ""}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"Config": "x"}, "is not a name for a parameter"),
+        ({"a-b": "x"}, "is not a name for a parameter"),
+        ({"a": 1}, "text is expected"),
+        ({"a": "x" * 1_001}, "longer than 1000"),
+        ({f"p{n}": "x" for n in range(51)}, "at most 50 parameters"),
+        (["a"], "a mapping is expected"),
+    ],
+)
+def test_parameters_that_are_none(parameters: Any, said: str) -> None:
+    """Other names, other values and too many are errors."""
+    with pytest.raises(DocumentError, match=said):
+        bind_service(service("orders", environment="lab", parameters=parameters))

@@ -162,8 +162,9 @@ def replace(
     given_up: GivenUp,
 ) -> None:
     """Put a copy of ``new`` where ``old`` is, with its mode and owner; None: no file, but not
-    for both. ``was``: the ``state`` of ``old`` before it was read. ``Failed``: another has changed one of them meanwhile. ``Unavailable`` as in
-    ``swap``; after any other error ``old`` is as it was."""
+    for both. ``was``: the ``state`` of ``old`` before it was read. ``Failed``: another has
+    changed one of them meanwhile. ``Unavailable`` as in ``swap``; after any other error ``old``
+    is as it was."""
     making = beside(name, "new")
     try:
         if new is not None:
