@@ -23,9 +23,7 @@ Read = Callable[[dict[str, Any]], Document]
 
 
 def spec(name: str, undo: Undo, **inputs: tuple[str, ...]) -> ActionSpec:
-    return ActionSpec(
-        name=name, undo=undo, blast=Blast.SERVICE, on_halt=OnHalt.FINISH, **inputs
-    )
+    return ActionSpec(name=name, undo=undo, blast=Blast.SERVICE, on_halt=OnHalt.FINISH, **inputs)
 
 
 ACTIONS = {
