@@ -421,8 +421,8 @@ def test_without_the_right_nothing_changes(conf: Path, mode: int, owner: int, sa
     for folder in (conf.parent, conf.parent.parent):
         folder.chmod(mode)
     os.chown(conf, owner, owner)
-    above = conf.parent.parent.parent
-    opened = {one: one.stat().st_mode for one in (above, above.parent)}
+    above = {one: one.stat().st_mode for one in conf.parent.parent.parents}
+    opened = {one: mode for one, mode in above.items() if mode & 0o005 != 0o005}
     for one in opened:
         one.chmod(0o755)
     try:
