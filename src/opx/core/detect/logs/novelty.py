@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What somebody writes, or does, for the first time, once new things have become rare there.
+
+Part of ``watch``: templates of a service, sets of templates of a session. How likely the next
+one is new is estimated by how many were seen once (Good and Turing, 1953: once / all), so
+whoever always writes something new is never told of. It must never say anything while a
+service is young, and never hold more than its bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+WARM_UP = 200
+"""So many must have come before the first that is told: enough to see a rate of 1 %."""
+RARE = 0.01
+"""New ones are told where fewer than this share of all is expected to be new."""
+MOST_KNOWN = 8_192
+"""Different ones of one writer that are kept; beyond that those that came least often go."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What one writer is known for. ``total``: how many came, ``counts``: of each kind; ``once``:
+    kinds that came once. ``forgotten``: kinds there was no room for."""
+
+    total: int = 0
+    once: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    forgotten: int = 0
+    most: int = MOST_KNOWN
+
+    @property
+    def expected(self) -> float:
+        """The probability that the next one is new: 0 to 1, and 1 when nothing came yet."""
+        return self.once / self.total if self.total else 1.0
+
+    def take(self, kind: str) -> bool:
+        """Count one; whether it is new and that is odd."""
+        before = self.counts.get(kind, 0)
+        odd = before == 0 and self.total >= WARM_UP and self.expected <= RARE
+        if before == 0 and len(self.counts) >= self.most:
+            self._forget()
+        self.counts[kind] = before + 1
+        self.total += 1
+        self.once += (before == 0) - (before == 1)
+        return odd
+
+    def rename(self, new: Callable[[str], str]) -> None:
+        """Kinds that turned out to be one are one from now on."""
+        counts: dict[str, int] = {}
+        for kind, count in self.counts.items():
+            name = new(kind)
+            counts[name] = counts.get(name, 0) + count
+        self.counts = counts
+        self.once = sum(count == 1 for count in counts.values())
+
+    def save(self) -> dict[str, Any]:
+        return {
+            "total": self.total,
+            "counts": [list(pair) for pair in self.counts.items()],
+            "forgotten": self.forgotten,
+        }
+
+    @classmethod
+    def load(cls, saved: Mapping[str, Any]) -> Known:
+        pairs: Iterable[tuple[str, int]] = saved["counts"]
+        counts = dict(pairs)
+        once = sum(count == 1 for count in counts.values())
+        return cls(total=saved["total"], once=once, counts=counts, forgotten=saved["forgotten"])
+
+    def _forget(self) -> None:
+        """The quarter that came least often goes, the oldest of them first."""
+        rarest = sorted(self.counts, key=lambda kind: self.counts[kind])[: self.most // 4 + 1]
+        for kind in rarest:
+            self.once -= self.counts.pop(kind) == 1
+        self.forgotten += len(rarest)
