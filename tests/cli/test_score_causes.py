@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What ``opx score causes`` reads and writes."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opx.cli.client import CommandFailed
+from opx.cli.score.causes import run as score
+
+CASE: dict[str, Any] = {
+    "target": {"node": "web", "metric": "latency", "agg": "Average", "timestamp": 1},
+    "graph": {"web": ["db"], "db": []},
+    "baseline": {
+        "web": {"latency/Average": [50, 51, None, 50]},
+        "db": {"latency/Average": [10, 10.5, 10, float("nan")]},
+    },
+    "incident": {
+        "web": {"latency/Average": [50, 90, 91]},
+        "db": {"latency/Average": [10, 50, 51]},
+    },
+    "period_s": 300,
+}
+
+
+def run(path: Path) -> Any:
+    out = io.BytesIO()
+    score(path, out)
+    return json.loads(out.getvalue())
+
+
+def test_it_prints_the_nodes_best_first(tmp_path: Path) -> None:
+    """A list of node, score and evidence; what the case holds beyond that is ignored."""
+    (tmp_path / "case.json").write_text(json.dumps(CASE))
+
+    first, second = run(tmp_path / "case.json")
+
+    assert (first["node"], second["node"]) == ("db", "web")
+    assert 1 >= first["score"] > second["score"] >= 0
+    assert first["evidence"] == [
+        {
+            "kind": "slower",
+            "against": False,
+            "metric": "latency/Average",
+            "expected": 10.0,
+            "came": 50.5,
+            "onset": 1,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is not a case"),
+        ("[]", "is not a case"),
+        ('{"target": {"node": "web"}}', "metric"),
+        (json.dumps({**CASE, "graph": {"web": "db"}}), "graph"),
+        (json.dumps({**CASE, "baseline": {"web": {"latency": ["fast"]}}}), "baseline"),
+        ("[" * 100_000, "is not a case"),
+    ],
+    ids=["empty", "list", "short", "graph", "words", "deep"],
+)
+def test_what_is_no_case_is_said_to_be_none(tmp_path: Path, text: str, says: str) -> None:
+    """Exit code 1, and where it is wrong."""
+    (tmp_path / "case.json").write_text(text)
+
+    with pytest.raises(CommandFailed, match=says) as failed:
+        run(tmp_path / "case.json")
+
+    assert failed.value.code == 1
+
+
+def test_a_file_that_is_not_there_is_bad_usage(tmp_path: Path) -> None:
+    """Exit code 2."""
+    with pytest.raises(CommandFailed, match="cannot read") as failed:
+        run(tmp_path / "nothing.json")
+
+    assert failed.value.code == 2

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``opx score metrics``: a line in is a line out, at once, and what is no point says so."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+
+from opx.cli.score import metrics
+from opx.core.base.time import from_wire
+from opx.core.detect.metrics.state import MetricState
+from opx.core.detect.metrics.stream import step
+from opx.core.ingest.signals import MetricBatch
+
+OPX = [sys.executable, "-m", "opx", "score", "metrics"]
+START = "2026-01-01T00:00:00Z"
+
+
+def scored(text: str) -> tuple[list[dict[str, Any]], int]:
+    out = io.BytesIO()
+    bad = metrics.run(io.BufferedReader(io.BytesIO(text.encode())), out)
+    return [json.loads(line) for line in out.getvalue().splitlines()], bad
+
+
+def line(stream: str, at: object, value: object) -> str:
+    return json.dumps({"stream": stream, "timestamp": at, "value": value}) + "\n"
+
+
+def test_what_scores_here_is_what_scores_in_the_service() -> None:
+    """Two streams, mixed: the scores are those of ``step`` on the same points."""
+    rng = np.random.default_rng(5)
+    value, sid = rng.normal(0, 1, 600), np.arange(600) % 2
+    at = from_wire(START) + np.arange(600) * 1_000
+    value[[450, 551]] = 40.0
+
+    rows, bad = scored("".join(map(line, "ab" * 300, at.tolist(), value.tolist())))
+
+    found = step(MetricState(), MetricBatch(sid=sid.astype(np.int32), at=at, value=value))
+    assert bad == 0
+    assert [row["score"] for row in rows] == found.score.tolist()
+    assert [row["anomaly"] for row in rows] == found.anomaly.tolist()
+    assert [row["stream"] for row in rows] == list("ab" * 300)
+    assert any(row["anomaly"] for row in rows)
+
+
+def test_a_bad_line_costs_itself_and_nothing_else() -> None:
+    """Each has an answer in its place with an error and no score; the rest is scored."""
+    bad = [
+        "",
+        "{",
+        "[1]",
+        '{"stream": "a", "timestamp": 1}',
+        '{"stream": "a", "timestamp": 1, "value": "x"}',
+        '{"stream": "a", "timestamp": 1, "value": null}',
+        '{"stream": "a", "timestamp": 1, "value": 1e999}',
+        '{"stream": "a", "timestamp": "2026-01-01T00:00:00", "value": 1}',
+        '{"stream": "a", "timestamp": "yesterday", "value": 1}',
+        '{"stream": "a", "timestamp": 99999999999999999, "value": 1}',
+        "[" * 100_000,
+        "\x00",
+    ]
+    good = line("a", START, 1.5)
+
+    rows, count = scored("".join(good + one + "\n" for one in bad))
+
+    assert count == len(bad)
+    assert ["error" in row for row in rows] == [False, True] * len(bad)
+    assert all(row["score"] is None for row in rows[1::2])
+    assert all(row["score"] == 0 for row in rows[0::2])
+
+
+def test_a_time_may_be_written_either_way() -> None:
+    """Text with a zone and milliseconds are the same, and come back as they were."""
+    rows, _ = scored(line("a", START, 1) + line("b", from_wire(START), 1))
+
+    assert [row["timestamp"] for row in rows] == [START, from_wire(START)]
+
+
+def test_a_last_line_without_an_end_is_a_line() -> None:
+    """It is answered when the input ends."""
+    rows, _ = scored(line("a", START, 1).strip())
+
+    assert len(rows) == 1
+
+
+def test_answers_come_before_the_next_line_is_there() -> None:
+    """The process answers each line before the next is written, and ends with 1 after a bad
+    one."""
+    with subprocess.Popen(OPX, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for text in (line("a", START, 1), "nonsense\n", line("a", START, 2)):
+            process.stdin.write(text.encode())
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["score"] in (0, None)
+        process.stdin.close()
+
+        assert process.wait() == 1
