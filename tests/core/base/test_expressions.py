@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cel
 import pytest
 
+from opx.core.base import expressions
 from opx.core.base.expressions import MAX_LENGTH, Expression
 from opx.errors import ExpressionError
 
@@ -54,3 +57,27 @@ def test_expressions_are_equal_by_their_text() -> None:
 def test_the_evaluator_is_the_packages_own() -> None:
     """Loading the extension alone leaves the whole package usable."""
     assert cel.evaluate("1 + 1", {}) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "whole", "anywhere"),
+    [
+        ("time out", "time.out", True, True),
+        ("a time out\nof mind", "time.out", False, True),
+        ("timeout", "a|out", False, True),
+        ("calm", "storm", False, False),
+    ],
+)
+def test_patterns_match_as_a_whole_or_anywhere(
+    text: str, pattern: str, whole: bool, anywhere: bool
+) -> None:
+    """Alternatives are one pattern, and a line break is no end."""
+    assert expressions.matches(text, pattern) is whole
+    assert expressions.found(text, pattern) is anywhere
+
+
+@pytest.mark.parametrize("ask", [expressions.matches, expressions.found])
+def test_what_is_no_pattern_is_an_error(ask: Callable[[str, str], bool]) -> None:
+    """Not a no."""
+    with pytest.raises(ExpressionError):
+        ask("text", "(")

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Events with a severity become findings that expire."""
+"""Events as findings: those that rules are about, and those with a severity of their own."""
 
 from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from tests.core.detect.ruled.kit import rule
 
 from opx.core.base import canonical
 from opx.core.base.time import MINUTE, SECOND, Ms
@@ -15,12 +17,13 @@ from opx.core.correlate import stage as correlate
 from opx.core.detect import events
 from opx.core.detect.events import EventState
 from opx.core.detect.finding import ClearReason, Finding, FindingKind, FindingState
+from opx.core.detect.rules import DetectionRule
 from opx.core.ingest.signals import Event, Identity, Severity
 
 T: Ms = 1_767_225_600_000
 
 
-FIRING = FindingState.FIRING
+FIRING, CLEARED = FindingState.FIRING, FindingState.CLEARED
 
 
 def states(findings: list[Finding]) -> list[FindingState]:
@@ -52,11 +55,11 @@ def test_an_event_with_a_severity_is_a_symptom() -> None:
 
 
 def test_an_event_without_a_severity_is_no_finding() -> None:
-    """It is kept elsewhere, and nothing is remembered of it here."""
+    """It is kept elsewhere."""
     state = EventState()
 
     assert events.step(state, [event("1", severity=None)], T) == []
-    assert state == EventState()
+    assert len(state.open) == 0
 
 
 def test_a_redelivery_is_one_finding() -> None:
@@ -187,3 +190,198 @@ def test_a_restart_knows_what_is_open_and_what_was_told() -> None:
     assert events.step(loaded, again, T + 5 * MINUTE) == []
     [expired] = events.step(loaded, [], T + 7 * MINUTE)
     assert (expired.id, expired.at) == (found[1].id, T + 7 * MINUTE)
+
+
+# ---------------------------------------------------------------- rules
+
+
+def tampered(**said: Any) -> DetectionRule:
+    """A watched file that drifted, until it is told to be as it was."""
+    given = {"type": "opx.file.drifted", "expires": "1h", "clears": {"type": "opx.file.restored"}}
+    return rule("event", {**given, **said}, "tampered", severity="sev2", justification="ours")
+
+
+def drifted(id: str, at: Ms = T, path: str = "/etc/orders", **more: Any) -> Event:
+    told = event(id, at, more.pop("severity", None), type=more.pop("type", "opx.file.drifted"))
+    return replace(told, subject=path, data={"path": path, **more})
+
+
+def ruled(*rules: DetectionRule) -> EventState:
+    state = EventState()
+    assert events.bind(state, rules, T) == []
+    return state
+
+
+def test_an_event_that_a_rule_is_about_is_what_the_rule_says() -> None:
+    """Its severity, its kind, its expiry; the evidence names what happened and what held."""
+    by = tampered(when=["event.data.actor != 'deploy'"])
+    told = drifted("1", actor="mallory")
+
+    [finding] = events.step(ruled(by), [told], T)
+
+    assert (finding.rule, finding.stream) == ("event/tampered", "prod/orders//etc/orders")
+    assert finding.id == by.finding_id(finding.stream, T)
+    assert (finding.kind, finding.severity) == (FindingKind.SYMPTOM, Severity.SEV2)
+    assert (finding.since, finding.at) == (T - SECOND, T)
+    assert finding.expires_at == T + 60 * MINUTE
+    assert finding.summary == "tampered: opx.file.drifted /etc/orders"
+    assert finding.evidence == {
+        "source": "/cloud",
+        "id": "1",
+        "type": "opx.file.drifted",
+        "subject": "/etc/orders",
+        "data": {"path": "/etc/orders", "actor": "mallory"},
+        "justification": "ours",
+        "trace": [
+            {
+                "condition": "type",
+                "expected": "opx.file.drifted",
+                "seen": "opx.file.drifted",
+                "held": True,
+            },
+            {
+                "condition": "event.data.actor != 'deploy'",
+                "expected": True,
+                "seen": True,
+                "held": True,
+            },
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "fires"),
+    [
+        ({}, True),
+        ({"source": "/cloud"}, True),
+        ({"source": "/other"}, False),
+        ({"type": "opx.file"}, False),
+        ({"when": ["event.data.size > 10", "event.data.path.startsWith('/etc')"]}, True),
+        ({"when": ["event.data.size > 10", "event.data.path.startsWith('/tmp')"]}, False),
+        ({"when": ["event.service == 'orders' && event.severity == 0"]}, True),
+        ({"when": ["event.environment == 'prod' && event.subject == event.data.path"]}, True),
+    ],
+)
+def test_a_class_is_a_type_a_source_and_conditions(said: dict[str, Any], fires: bool) -> None:
+    """All of them must hold."""
+    found = events.step(ruled(tampered(**said)), [drifted("1", size=11)], T)
+
+    assert len(found) == fires
+
+
+def test_a_condition_that_cannot_be_evaluated_does_not_hold() -> None:
+    """A fact that is missing is no yes; it is counted."""
+    state = ruled(tampered(when=["event.data.actor == 'x'"]))
+
+    assert events.step(state, [drifted("1")], T) == []
+    assert state.in_doubt == 1
+
+
+def test_an_event_is_judged_by_the_rule_about_it_and_not_twice() -> None:
+    """It carries SEV1 itself; the rule says SEV2. One that the rule's conditions leave out is
+    still what it says it is; one that clears is no symptom."""
+    state = ruled(tampered(when=["event.data.path != '/tmp'"]))
+    told = [
+        drifted("1", severity=Severity.SEV1),
+        drifted("2", path="/tmp", severity=Severity.SEV1),
+        drifted("3", type="opx.file.restored", severity=Severity.SEV4),
+    ]
+
+    found = events.step(state, told, T)
+
+    assert [(one.rule, one.severity, one.state) for one in found] == [
+        ("event/tampered", Severity.SEV2, FIRING),
+        ("event", Severity.SEV1, FIRING),
+        ("event/tampered", Severity.SEV2, CLEARED),
+    ]
+
+
+def test_two_rules_about_one_event_are_two_findings() -> None:
+    """By the names of the rules."""
+    other = rule("event", {"type": "opx.file.drifted", "expires": "1m"}, "any")
+
+    found = events.step(ruled(tampered(), other), [drifted("1")], T)
+
+    assert [one.rule for one in found] == ["event/any", "event/tampered"]
+
+
+def test_what_clears_ends_it_for_the_same_thing_only() -> None:
+    """Another file's restoration says nothing of this one; an end without a beginning nothing
+    at all."""
+    state = ruled(tampered())
+    [fired] = events.step(state, [drifted("1")], T)
+    restored = {"type": "opx.file.restored"}
+
+    assert events.step(state, [drifted("2", T + 1, "/etc/else", **restored)], T + 1) == []
+    [cleared] = events.step(state, [drifted("3", T + 2, **restored)], T + 2)
+    assert events.step(state, [drifted("4", T + 3, **restored)], T + 3) == []
+
+    assert (cleared.id, cleared.cleared, cleared.at) == (fired.id, ClearReason.RESOLVED, T + 2)
+    assert cleared.evidence["cleared_by"] == {
+        "source": "/cloud",
+        "id": "3",
+        "type": "opx.file.restored",
+        "subject": "/etc/orders",
+        "data": {"path": "/etc/orders"},
+    }
+
+
+def test_it_expires_a_while_after_the_last() -> None:
+    """An hour after the second, which is no edge."""
+    state = ruled(tampered())
+    events.step(state, [drifted("1")], T)
+
+    assert events.step(state, [drifted("2", T + 30 * MINUTE)], T + 30 * MINUTE) == []
+    assert events.step(state, [], T + 90 * MINUTE - 1) == []
+    [expired] = events.step(state, [], T + 90 * MINUTE)
+    assert (expired.cleared, expired.at) == (ClearReason.EXPIRED, T + 90 * MINUTE)
+
+
+def test_what_begins_again_in_the_millisecond_in_which_it_ended_is_another_finding() -> None:
+    """Drifted, restored, drifted, all at once, with a restart in between or without."""
+    for restarts in (False, True):
+        by = tampered()
+        state = ruled(by)
+        told = [drifted("1"), drifted("2", type="opx.file.restored"), drifted("3")]
+        found = events.step(state, told[:2], T)
+        if restarts:
+            state = EventState.load([], canonical.plain(told[:2]), events.save(state))
+            events.bind(state, [by], T)
+        found += events.step(state, told[2:], T)
+
+        assert [(one.state, one.at) for one in found] == [
+            (FIRING, T),
+            (CLEARED, T),
+            (FIRING, T + 1),
+        ]
+        assert found[0].id == found[1].id != found[2].id
+
+
+def test_a_rule_that_is_changed_or_removed_withdraws_what_it_had_open() -> None:
+    """Also when that happened while brain was down; what events are by themselves stays."""
+    state = ruled(tampered())
+    told = [drifted("1"), event("2")]
+    found = events.step(state, told, T)
+    changed = tampered(expires="2h")
+    loaded = EventState.load(found, canonical.plain(told))
+    assert not events.in_force(loaded, [tampered()])
+
+    for kept in (state, loaded):
+        [withdrawn] = events.bind(kept, [changed], T + SECOND)
+
+        assert (withdrawn.id, withdrawn.cleared) == (found[0].id, ClearReason.WITHDRAWN)
+        assert events.in_force(kept, [changed])
+        assert [one.id for one in kept.open] == [found[1].id]
+        assert events.step(kept, [drifted("1", T + 1)], T + 1) == []  # a redelivery still
+        assert len(events.step(kept, [drifted("3", T + 2)], T + 2)) == 1
+
+
+def test_a_restart_under_the_same_rules_withdraws_nothing() -> None:
+    """The open finding is known by its id, and goes on."""
+    found = events.step(ruled(tampered()), [drifted("1")], T)
+    loaded = EventState.load(found, canonical.plain([drifted("1")]))
+
+    assert events.bind(loaded, [tampered()], T + 1) == []
+    assert events.step(loaded, [drifted("2", T + 2)], T + 2) == []
+    [kept] = events.refreshed(loaded)
+    assert kept.expires_at == T + 2 + 60 * MINUTE

@@ -58,8 +58,16 @@ _MATCHES = _cel.compile("text.matches(pattern)")
 def matches(text: str, pattern: str) -> bool:
     """Whether all of ``text`` matches a pattern that a document brought along, in time
     linear in both. ``ExpressionError`` when it is not a regular expression (RE2's syntax)."""
+    return _run(text, f"^(?:{pattern})$")
+
+
+def found(text: str, pattern: str) -> bool:
+    """Whether a pattern is found anywhere in ``text``; else as ``matches``."""
+    return _run(text, f"(?:{pattern})")
+
+
+def _run(text: str, pattern: str) -> bool:
     try:
-        found = _MATCHES.execute({"text": text, "pattern": f"^(?:{pattern})$"})
+        return bool(_MATCHES.execute({"text": text, "pattern": pattern}))
     except (RuntimeError, TypeError, ValueError) as error:
         raise ExpressionError(f"{pattern!r} is not a regular expression: {error}") from error
-    return bool(found)

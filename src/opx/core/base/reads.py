@@ -11,11 +11,11 @@ A read is a value; only the engine performs it. An answer that could not be had 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from opx.core.base.time import SECOND, Ms
+from opx.core.base.time import SECOND, Ms, Window
 
 
 class ProbeKind(StrEnum):
@@ -43,6 +43,10 @@ class Stat(StrEnum):
     MIN = "min"
     MAX = "max"
     SUM = "sum"
+    P50 = "p50"
+    P95 = "p95"
+    P99 = "p99"
+    RATE = "rate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +56,38 @@ class ProbeRead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricRead:
+    """One number: ``stat`` over ``window`` of all series of ``metric`` that have ``labels``
+    together. ``environment``, ``service`` and ``resource`` are labels of every series here."""
+
+    key: str
+    metric: str
+    labels: dict[str, str] = field(default_factory=dict)
+    window: Window
+    stat: Stat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesRead(MetricRead):
+    """As many numbers as ``step`` fits into the window, oldest first."""
+
+    step: Ms
+
+
+Read: TypeAlias = ProbeRead | MetricRead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back. ``ok``: True yes, False no, None "could not be asked"."""
+    """What came back. ``ok``: True yes, False no, None "could not be asked". A number that was
+    asked for is in ``value`` and ``ok`` is True; ``value`` None: no point to make it from. The
+    numbers of a ``SeriesRead`` are in ``values``."""
 
     key: str
     at: Ms
     ok: bool | None
     value: float | None = None
+    values: tuple[float | None, ...] = ()
     latency_ms: float | None = None
     detail: str = ""
 

@@ -75,20 +75,21 @@ def _expire(state: AlertState, now: Ms, edges: list[Finding]) -> None:
 
 def _take(state: AlertState, alert: Alert, edges: list[Finding]) -> None:
     stream = alert.fingerprint
+    key = RULE, stream
     state.newest = max(state.newest, alert.received_at)
-    firing = state.open.get(stream)
+    firing = state.open.get(key)
     if alert.ends_at <= alert.received_at:
         if firing is None:
             state.idle_resolves += 1
             return
         told_at = alert.received_at
-        edges.append(_ended(state, state.open.end(stream), ClearReason.RESOLVED, told_at))
+        edges.append(_ended(state, state.open.end(key), ClearReason.RESOLVED, told_at))
     elif firing is None:
         finding = _fired(alert, max(alert.received_at, state.ended.get(stream, -1) + 1))
         state.open.begin(finding)
         edges.append(finding)
     else:
-        state.open.extend(stream, alert.ends_at)
+        state.open.extend(key, alert.ends_at)
         if alert.starts_at < firing.since:
             state.open.amend(replace(firing, since=alert.starts_at))
 

@@ -10,23 +10,31 @@ a clock, and never emits a finding by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
+from typing import TypeAlias
 
 from opx.core.base.time import Ms
 from opx.core.detect.finding import Finding
 
+Key: TypeAlias = tuple[str, str]
+"""A rule and a stream: of these one finding at most is open."""
+
+
+def key_of(finding: Finding) -> Key:
+    return finding.rule, finding.stream
+
 
 @dataclass(slots=True)
 class OpenFindings:
-    """By stream. A finding's own ``expires_at`` is brought up to date when it is given out."""
+    """A finding's own ``expires_at`` is brought up to date when it is given out."""
 
-    _findings: dict[str, Finding] = field(default_factory=dict)
-    _expires: dict[str, Ms] = field(default_factory=dict)
-    _queue: list[tuple[Ms, str]] = field(default_factory=list)
-    _queued: dict[str, Ms] = field(default_factory=dict)
-    _extended: dict[str, None] = field(default_factory=dict)
+    _findings: dict[Key, Finding] = field(default_factory=dict)
+    _expires: dict[Key, Ms] = field(default_factory=dict)
+    _queue: list[tuple[Ms, Key]] = field(default_factory=list)
+    _queued: dict[Key, Ms] = field(default_factory=dict)
+    _extended: dict[Key, None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, findings: Iterable[Finding]) -> OpenFindings:
@@ -38,54 +46,58 @@ class OpenFindings:
     def __len__(self) -> int:
         return len(self._findings)
 
-    def get(self, stream: str) -> Finding | None:
-        """The open finding of a stream, its ``expires_at`` as it was last given out."""
-        return self._findings.get(stream)
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._findings.values())
+
+    def get(self, key: Key) -> Finding | None:
+        """The open finding, its ``expires_at`` as it was last given out."""
+        return self._findings.get(key)
 
     def begin(self, finding: Finding) -> None:
-        expires_at = finding.expires_at or finding.at
-        self._findings[finding.stream] = finding
-        self._expires[finding.stream] = expires_at
-        self._queued[finding.stream] = expires_at
-        heappush(self._queue, (expires_at, finding.stream))
+        key, expires_at = key_of(finding), finding.expires_at or finding.at
+        self._findings[key] = finding
+        self._expires[key] = expires_at
+        self._queued[key] = expires_at
+        heappush(self._queue, (expires_at, key))
 
-    def extend(self, stream: str, expires_at: Ms) -> None:
+    def extend(self, key: Key, expires_at: Ms) -> None:
         """Told again: it expires then, if that is later."""
-        if expires_at > self._expires[stream]:
-            self._expires[stream] = expires_at
-            self._extended[stream] = None
+        if expires_at > self._expires[key]:
+            self._expires[key] = expires_at
+            self._extended[key] = None
 
     def amend(self, finding: Finding) -> None:
-        """Replace the open finding of its stream by another version of it."""
-        self._findings[finding.stream] = finding
-        self._extended[finding.stream] = None
+        """Replace the open finding of its key by another version of it."""
+        key = key_of(finding)
+        self._findings[key] = finding
+        self._extended[key] = None
 
-    def end(self, stream: str) -> Finding:
-        del self._expires[stream], self._queued[stream]
-        self._extended.pop(stream, None)
-        return self._findings.pop(stream)
+    def end(self, key: Key) -> Finding:
+        del self._expires[key], self._queued[key]
+        self._extended.pop(key, None)
+        return self._findings.pop(key)
 
     def expired(self, now: Ms) -> list[tuple[Finding, Ms]]:
         """Take out what has expired by ``now``, with the time it did; earliest first."""
         out: list[tuple[Finding, Ms]] = []
         while self._queue and self._queue[0][0] <= now:
-            queued_for, stream = heappop(self._queue)
-            if self._queued.get(stream) != queued_for:
+            queued_for, key = heappop(self._queue)
+            if self._queued.get(key) != queued_for:
                 continue  # it ended, and may have begun again since
-            expires_at = self._expires[stream]
+            expires_at = self._expires[key]
             if expires_at > queued_for:
-                self._queued[stream] = expires_at
-                heappush(self._queue, (expires_at, stream))
+                self._queued[key] = expires_at
+                heappush(self._queue, (expires_at, key))
             else:
-                out.append((self.end(stream), expires_at))
+                out.append((self.end(key), expires_at))
         return out
 
     def refreshed(self) -> list[Finding]:
         """The open findings that were extended or amended since this was last asked."""
         out = []
-        for stream in self._extended:
-            finding = replace(self._findings[stream], expires_at=self._expires[stream])
-            self._findings[stream] = finding
+        for key in self._extended:
+            finding = replace(self._findings[key], expires_at=self._expires[key])
+            self._findings[key] = finding
             out.append(finding)
         self._extended.clear()
         return out

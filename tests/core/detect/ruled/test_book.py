@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The book that keeps all blocks: binding, strays, what was saved, and who is watched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.core.detect.ruled.kit import CLEARED, FIRING, Fed, Point, T, batch, edges, rule, series
+
+from opx.core.base.time import MINUTE
+from opx.core.detect.finding import ClearReason
+from opx.core.detect.ruled import book
+from opx.core.detect.ruled.book import Book
+
+HIGH = rule("threshold", {"metric": "m", "stat": "max", "window": "10s", "above": 1}, "high")
+LOW = rule("threshold", {"metric": "m", "stat": "min", "window": "10s", "below": 5}, "low")
+SHARE = rule(
+    "ratio",
+    {"part": {"metric": "bad"}, "whole": {"metric": "m"}, "window": "10s", "above": 2}
+    | {"atLeast": 1},
+    "share",
+)
+SERIES = [series(0), series(1, "bad"), series(2, "other"), series(3, service="store")]
+
+
+def fed(*points: Point) -> Fed:
+    one = Fed([HIGH], SERIES)
+    one.take(0, points)
+    return one
+
+
+def test_a_series_may_be_under_several_rules() -> None:
+    """Each judges it by itself, in the order of the rules."""
+    one = Fed([HIGH, LOW], SERIES)
+    one.take(0, [(0, 0, 2.0), (0, 10_000, 0.0)])
+
+    assert [finding.rule for finding in one.found] == ["threshold/high", "threshold/low"]
+
+
+def test_only_series_under_a_rule_are_watched() -> None:
+    """A point of another costs a look at its mark."""
+    one = Fed([HIGH, SHARE], SERIES)
+    one.take(0, [(sid, 0, 2.0) for sid in range(4)])
+
+    assert sorted(one.book.watches) == [0, 1, 3]
+    assert one.book.marks[:4].tolist() == [2, 2, 1, 2]
+
+
+def test_a_rule_may_choose_by_what_the_identity_says() -> None:
+    """The service is a label of every series, whether or not its sender named it so."""
+    said = {"metric": "m", "stat": "max", "window": "10s", "above": 1}
+    one = Fed([rule("threshold", {**said, "labels": {"service": "store"}})], SERIES)
+    one.take(0, [(sid, 0, 2.0) for sid in range(4)])
+
+    assert sorted(one.book.watches) == [3]
+
+
+def test_a_series_nobody_has_named_is_counted_and_tried_again() -> None:
+    """Its points cannot be matched, which is a number and not an error."""
+    known = Book()
+    book.bind(known, [HIGH], T)
+    book.step(known, {}, batch([(0, 0, 2.0)]), [], T)
+    assert known.nameless == 1
+
+    points = batch([(0, 10_000, 2.0), (0, 20_000, 2.0)])
+    found = book.step(known, {0: SERIES[0]}, points, [], T)
+
+    assert edges(found) == [(FIRING, 20_000)]
+
+
+def test_rules_that_are_removed_withdraw_what_they_had_open() -> None:
+    """At the time at which the others came into force; the others go on."""
+    one = Fed([HIGH, LOW], SERIES)
+    one.take(0, [(0, 0, 2.0), (0, 10_000, 2.0)])
+
+    [withdrawn] = one.bind([HIGH], 11_000)
+
+    assert (withdrawn.rule, withdrawn.state) == ("threshold/low", CLEARED)
+    assert (withdrawn.cleared, withdrawn.at) == (ClearReason.WITHDRAWN, T + 11_000)
+    assert edges(one.take(0, [(0, 20_000, 0.0), (0, 30_000, 0.0)])) == [(CLEARED, 30_000)]
+
+
+def test_a_book_that_was_saved_works_by_the_rules_it_was_saved_with() -> None:
+    """A replay needs no documents, and knows that others are in force by now."""
+    one = fed((0, 0, 2.0))
+
+    one.restart()
+
+    assert book.in_force(one.book, [HIGH])
+    assert not book.in_force(one.book, [LOW])
+    assert edges(one.take(0, [(0, 10_000, 0.0)])) == [(FIRING, 10_000)]
+
+
+def test_an_open_finding_that_the_book_does_not_know_of_is_withdrawn() -> None:
+    """What the log lost cannot leave an episode open for ever; what is known stays, and what
+    other detectors have open is not its business."""
+    one = fed((0, 0, 2.0), (0, 10_000, 2.0))
+    [known] = one.found
+    rules = ("threshold/x", "ratio/x", "absence/x", "logs/x", "observer")
+    strays = [replace(known, id=name, rule=name) for name in rules]
+    others = [replace(known, id=name, rule=name) for name in ("alert", "event", "event/x")]
+    book.missed(one.book, [known, *strays, *others])
+
+    assert not book.in_force(one.book, [HIGH])
+    withdrawn = one.bind([HIGH], MINUTE)
+
+    assert [finding.id for finding in withdrawn] == list(rules)
+    assert {finding.cleared for finding in withdrawn} == {ClearReason.WITHDRAWN}
+    assert book.in_force(one.book, [HIGH])
+    assert edges(one.take(0, [(0, 20_000, 0.0), (0, 30_000, 0.0)])) == [(CLEARED, 30_000)]
+
+
+def test_time_passes_once_for_each_of_its_values() -> None:
+    """What came in one commit is judged by the clock as it was when that began."""
+    one = Fed([SHARE], SERIES)
+    one.take(0, [(0, 0, 0.0), (1, 0, 0.0)])
+    now = MINUTE + 10_000
+
+    split = [one.take(now, [(0, 20_000, 9.0)]), one.take(now, [(1, 21_000, 90.0)])]
+
+    assert split == [[], []]
+    assert one.book.ratios.late == 0
+    assert edges(one.take(2 * MINUTE)) == [(FIRING, 30_000)]
