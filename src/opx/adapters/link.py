@@ -13,16 +13,19 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from opx.core.base.metrics import MetricAnswer, MetricQuery
 from opx.core.base.time import SECOND, Ms
 from opx.engine.beats.health import BrainState
-from opx.engine.ports import Bucket, MetricQuery
-from opx.errors import BadInput, OpxError, Unavailable
+from opx.errors import BadInput, ExpressionError, OpxError, TooLarge, Unavailable
 
 LONGEST_LINE = 16 * 1024 * 1024
 TIMEOUT: Ms = 30 * SECOND
+ERRORS = {kind.code: kind for kind in (BadInput, ExpressionError, TooLarge, Unavailable)}
+"""What brain may say instead of an answer, by its code."""
 
 
 class Request(msgspec.Struct, omit_defaults=True):
@@ -32,9 +35,13 @@ class Request(msgspec.Struct, omit_defaults=True):
 
 
 class Reply(msgspec.Struct, omit_defaults=True):
+    """``code``: of the error that kept brain from answering; empty when nothing did."""
+
     state: BrainState = BrainState()
-    buckets: list[Bucket] = []
+    metrics: MetricAnswer | None = None
+    code: str = ""
     error: str = ""
+    hint: str = ""
 
 
 class BrainServer:
@@ -43,13 +50,14 @@ class BrainServer:
     def __init__(
         self,
         path: Path,
-        query: Callable[[MetricQuery], Awaitable[list[Bucket]]],
+        query: Callable[[MetricQuery], Awaitable[MetricAnswer]],
         state: Callable[[], BrainState],
     ) -> None:
         self._path = path
         self._query = query
         self._state = state
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[Any] | None] = set()
 
     async def open(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -61,22 +69,33 @@ class BrainServer:
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()
+        left = [task for task in self._serving if task is not None]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
         self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, ValueError):
-            async for line in reader:
-                writer.write(msgspec.json.encode(await self._answer(line)) + b"\n")
-                await writer.drain()
-        writer.close()
+        task = asyncio.current_task()
+        self._serving.add(task)
+        try:
+            with contextlib.suppress(ConnectionError, ValueError):
+                async for line in reader:
+                    writer.write(msgspec.json.encode(await self._answer(line)) + b"\n")
+                    await writer.drain()
+        finally:
+            self._serving.discard(task)
+            writer.close()
 
     async def _answer(self, line: bytes) -> Reply:
         try:
             request = msgspec.json.decode(line, type=Request)
-            buckets = [] if request.query is None else await self._query(request.query)
-        except (msgspec.MsgspecError, OpxError) as error:
-            return Reply(error=str(error))
-        return Reply(state=self._state(), buckets=buckets)
+            found = None if request.query is None else await self._query(request.query)
+        except msgspec.MsgspecError as error:
+            return Reply(code=BadInput.code, error=str(error))
+        except OpxError as error:
+            return Reply(code=error.code, error=str(error), hint=error.hint)
+        return Reply(state=self._state(), metrics=found)
 
 
 class BrainClient:
@@ -88,9 +107,13 @@ class BrainClient:
         self._known: BrainState | None = None
         self._until = 0.0
 
-    async def query(self, query: MetricQuery) -> list[Bucket]:
-        """The buckets of a query. ``Unavailable`` when brain does not answer."""
-        return (await self._ask(Request(query=query), TIMEOUT)).buckets
+    async def query(self, query: MetricQuery) -> MetricAnswer:
+        """What telemetry holds of it. ``BadInput``, ``ExpressionError`` or ``TooLarge`` when
+        brain says so, ``Unavailable`` when it does not answer or cannot."""
+        found = (await self._ask(Request(query=query), TIMEOUT)).metrics
+        if found is None:
+            raise Unavailable("brain does not answer", hint="opx doctor")
+        return found
 
     async def state(self) -> BrainState | None:
         """How brain is, or None when it does not answer within a second. Asked at most once a
@@ -119,6 +142,6 @@ class BrainClient:
             reply = msgspec.json.decode(line, type=Reply)
         except (OSError, TimeoutError, ValueError) as error:
             raise Unavailable("brain does not answer", hint="opx doctor") from error
-        if reply.error:
-            raise BadInput(reply.error)
+        if reply.code:
+            raise ERRORS.get(reply.code, Unavailable)(reply.error, hint=reply.hint)
         return reply

@@ -14,22 +14,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from opx.core.base.metrics import MetricAnswer, MetricQuery
 from opx.core.base.time import SECOND, Ms
 from opx.engine import queries
 from opx.engine.access import Access, Refusals
-from opx.engine.audit import Anchor
 from opx.engine.beats.case import Knowledge
 from opx.engine.beats.health import BrainState
 from opx.engine.documents import Check
+from opx.engine.journal.audit import Anchor
 from opx.engine.people import People
-from opx.engine.ports import (
-    Bucket,
-    Clock,
-    MetricQuery,
-    ReadTx,
-    Store,
-    StoredDocument,
-)
+from opx.engine.ports import Clock, ReadTx, Store, StoredDocument
 from opx.errors import Unavailable
 
 BACK_OFF: Ms = SECOND
@@ -40,8 +34,9 @@ CALM_S = 0.05
 class BrainLink(Protocol):
     """``front``'s line to ``brain``."""
 
-    async def query(self, query: MetricQuery) -> list[Bucket]:
-        """``Unavailable`` when brain does not answer."""
+    async def query(self, query: MetricQuery) -> MetricAnswer:
+        """``BadInput`` when it cannot be answered like that, ``TooLarge`` when it asks for too
+        much, ``Unavailable`` when brain does not answer."""
         ...
 
     async def state(self) -> BrainState | None:

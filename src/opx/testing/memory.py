@@ -13,29 +13,22 @@ import contextlib
 import hashlib
 import heapq
 import operator
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from opx.core.base import canonical
+from opx.core.base.metrics import LOOK_BACK, PERCENTILES, Chooser, MetricAnswer, MetricQuery
 from opx.core.base.reads import Stat
 from opx.core.base.time import DAY, SECOND, Ms
+from opx.core.ingest import identity
 from opx.core.ingest.signals import MetricBatch, Series
 from opx.engine import records
-from opx.engine.ports import (
-    Batch,
-    Bucket,
-    Chunk,
-    Clock,
-    Entry,
-    MetricQuery,
-    ReadTx,
-    Where,
-    WriteTx,
-)
+from opx.engine.ports import Batch, Chunk, Clock, Entry, ReadTx, Where, WriteTx
 from opx.errors import Conflict, Unavailable
 
 R = TypeVar("R")
@@ -278,13 +271,29 @@ class MemoryLog:
 
 # ---------------------------------------------------------------- telemetry
 
-_STATS: dict[Stat, Callable[[list[float]], float | None]] = {
+Point = tuple[Ms, float]
+
+_STATS: dict[Stat, Callable[[list[float]], float]] = {
     Stat.COUNT: lambda values: float(len(values)),
-    Stat.SUM: lambda values: float(sum(values)),
-    Stat.AVG: lambda values: sum(values) / len(values) if values else None,
-    Stat.MIN: lambda values: min(values, default=None),
-    Stat.MAX: lambda values: max(values, default=None),
+    Stat.SUM: sum,
+    Stat.AVG: lambda values: sum(values) / len(values),
+    Stat.MIN: min,
+    Stat.MAX: max,
+    Stat.RATE: sum,
 }
+
+
+def _stat(stat: Stat, values: list[float]) -> float:
+    """Of at least one value; between two neighbours a percentile is in proportion."""
+    if stat in PERCENTILES:
+        return float(np.quantile(values, PERCENTILES[stat]))
+    return _STATS[stat](values)
+
+
+def _grown(points: Iterable[Point]) -> list[Point]:
+    """How much a counter grew since the point before, at each but the first."""
+    pairs = pairwise(sorted(points))
+    return [(at, now - before if now >= before else now) for (_, before), (at, now) in pairs]
 
 
 @dataclass(slots=True)
@@ -300,12 +309,10 @@ class MemoryTelemetry:
         self._committed = committed
         self._last = committed
         self._parts: list[_Part] = []
-        self._sids: dict[tuple[str, bytes], set[int]] = {}
+        self._series: dict[int, Series] = {}
 
     def add(self, seq: int, series: Sequence[Series], points: MetricBatch | None) -> None:
-        for one in series:
-            key = (one.metric, canonical.dumps(one.labels))
-            self._sids.setdefault(key, set()).add(one.sid)
+        self._series.update((one.sid, one) for one in series)
         if seq <= self._last:
             return
         self._last = seq
@@ -319,18 +326,36 @@ class MemoryTelemetry:
     def committed(self) -> int:
         return self._committed
 
-    async def query(self, query: MetricQuery) -> list[Bucket]:
-        sids = self._sids.get((query.metric, canonical.dumps(query.labels)), set())
-        starts = range(query.window.start, query.window.end, query.step)
-        found: dict[Ms, list[float]] = {start: [] for start in starts}
+    async def query(self, query: MetricQuery) -> MetricAnswer:
+        query.starts()
+        chooser = Chooser(query)
+        for one in self._series.values():
+            if one.metric == query.metric:
+                chooser.offer(one.sid, identity.labels_of(one))
+        start, rate = query.window.start, query.stat is Stat.RATE
+        found: dict[tuple[int, int], list[float]] = defaultdict(list)
+        points = self._points(start - LOOK_BACK * rate, query.window.end)
+        for sid, group in chooser.chosen.items():
+            for at, value in _grown(points[sid]) if rate else points[sid]:
+                if at >= start:
+                    found[group, (at - start) // query.step].append(value)
+        values = {place: _stat(query.stat, of) for place, of in found.items()}
+        if rate:
+            values = {(g, n): grown / query.seconds(n) for (g, n), grown in values.items()}
+        return chooser.answer(values)
+
+    def _points(self, start: Ms, end: Ms) -> dict[int, list[Point]]:
+        """Those from ``start`` before ``end``, by series."""
+        found: dict[int, list[Point]] = defaultdict(list)
         for part in self._parts:
-            mine = np.isin(part.points.sid, list(sids))
-            for at, value in zip(part.points.at[mine], part.points.value[mine], strict=True):
-                if int(at) in query.window:
-                    found[int(at) - (int(at) - query.window.start) % query.step].append(
-                        float(value)
-                    )
-        return [Bucket(start, _STATS[query.stat](values)) for start, values in found.items()]
+            mine = _those(part.points, (part.points.at >= start) & (part.points.at < end))
+            rows = zip(mine.sid.tolist(), mine.at.tolist(), mine.value.tolist(), strict=True)
+            for sid, at, value in rows:
+                found[sid].append((at, value))
+        return found
+
+    async def tidy(self) -> bool:
+        return False
 
     async def forget(self, before: Ms) -> int:
         end = before // DAY

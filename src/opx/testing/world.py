@@ -19,7 +19,7 @@ from opx.core.base.reads import Answer, Probe
 from opx.core.base.time import SECOND, Ms
 from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
 from opx.core.notify.notice import Notice
-from opx.engine.ports import Clock, EffectKnown
+from opx.engine.ports import Clock, EffectKnown, Say, silent
 from opx.errors import OpxError, Refused, Unavailable
 
 
@@ -100,7 +100,7 @@ class FakeAction:
             return EffectKnown.UNKNOWN
         return EffectKnown.YES if done else EffectKnown.NO
 
-    async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
+    async def apply(self, target: str, inputs: dict[str, str], key: str, say: Say = silent) -> str:
         if not self._exists(target):
             raise Refused(f"there is no {target}")
         if target in self.hidden:
@@ -109,6 +109,7 @@ class FakeAction:
             raise self.failures.popleft()
         if target in self.slow:
             await asyncio.sleep(self.slow[target] / SECOND)
+        say(f"{self.spec.name} {target}")
         self.effects[target] += 1
         self.keys[target].append(key)
         self.then(target)

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ import pytest
 
 from opx.adapters.stores import lake
 from opx.adapters.stores.lake import Lake
+from opx.adapters.stores.telemetry import merging, reading
 from opx.core.base.reads import Stat
-from opx.core.base.time import DAY, HOUR, SECOND, Window
+from opx.core.base.time import DAY, HOUR, SECOND
 from opx.core.ingest.signals import MetricBatch
-from opx.engine.ports import MetricQuery
-from opx.errors import BadInput, Conflict, Damaged, Unavailable
+from opx.errors import Conflict, Damaged, TooLarge, Unavailable
 from opx.testing.contracts.telemetry import AT, ask, points, series
 
 
@@ -191,46 +192,153 @@ def test_a_cancelled_flush_writes_nothing_twice(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_reader_sees_every_point_once_at_any_time(tmp_path: Path) -> None:
-    """While commits arrive, flushes go on and the table is tidied, a query counts exactly
-    what was added before it."""
+def test_a_reader_sees_every_point_once_at_any_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While commits arrive, flushes go on and what was flushed is merged, a query counts
+    exactly what was added before it, by the point and by the hour."""
+    monkeypatch.setattr(merging, "MERGE_AT", 2)
 
     async def main() -> None:
         async with opened(tmp_path) as telemetry:
 
-            async def flush() -> None:
+            async def keep(doing: Callable[[], Awaitable[object]]) -> None:
                 while not done.is_set():
-                    await telemetry.flush()
+                    await doing()
                     await asyncio.sleep(0)
 
             done = asyncio.Event()
-            flushing = asyncio.create_task(flush())
+            upkeep = [asyncio.create_task(keep(one)) for one in (telemetry.flush, telemetry.tidy)]
             for seq in range(1, 101):
                 telemetry.add(seq, [series(0, a="b")], points((0, seq, 1.0), (0, seq + DAY, 1.0)))
                 assert await ask(telemetry, Stat.COUNT, 0, 2 * DAY, step=DAY) == [seq, seq]
+                assert await ask(telemetry, Stat.COUNT, 0, SECOND) == [seq]
             done.set()
-            await flushing
+            await asyncio.gather(*upkeep)
+            assert any(one.rolled for one in telemetry._view.files)
 
     asyncio.run(main())
 
 
+async def tidied(telemetry: Lake) -> None:
+    while await telemetry.tidy():
+        pass
+
+
 def test_a_tidied_table_is_small_and_the_same(tmp_path: Path) -> None:
-    """After sixty commits there are few files, the transaction is remembered, and the table
-    opens and goes on."""
+    """Sixty flushes become one file; the log of the table is short again, the transaction is
+    remembered, and the table opens and goes on."""
+    assert merging.MERGE_AT == lake.CLEAN_EVERY == 60
 
     async def main() -> None:
         async with opened(tmp_path) as telemetry:
-            for seq in range(1, lake.TIDY_EVERY + 1):
+            for seq in range(1, 61):
                 telemetry.add(seq, [series(0, a="b")], points((0, seq, 1.0)))
                 await telemetry.flush()
-            assert len(telemetry._view.files) == 1
-            assert await total(telemetry) == lake.TIDY_EVERY
+                await tidied(telemetry)
+                assert len(telemetry._view.files) == (seq if seq < 60 else 1)
+            assert await total(telemetry) == 60
         assert list(tmp_path.rglob("_last_checkpoint"))
         async with opened(tmp_path) as telemetry:
-            assert telemetry.committed() == lake.TIDY_EVERY
-            telemetry.add(lake.TIDY_EVERY + 1, [], points((0, 0, 1.0)))
+            assert telemetry.committed() == 60
+            telemetry.add(61, [], points((0, 0, 1.0)))
             await telemetry.flush()
-            assert await total(telemetry) == lake.TIDY_EVERY + 1
+            assert await total(telemetry) == 61
+
+    asyncio.run(main())
+
+
+def test_a_day_that_is_over_is_sorted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of one size wait for others until their day is quiet; then they become files of
+    which no two hold the same series, and that stays so."""
+    monkeypatch.setattr(merging, "MERGE_AT", 2)
+    monkeypatch.setattr(merging, "PIECE", 2)
+    monkeypatch.setattr(lake, "CLEAN_EVERY", 3)
+    told = [series(sid, str(sid), a="b") for sid in range(4)]
+
+    async def main() -> None:
+        async with opened(tmp_path) as telemetry:
+            for seq in range(1, 5):
+                telemetry.add(seq, told, points((seq % 4, -seq, 1.0), ((seq + 1) % 4, -seq, 1.0)))
+                await telemetry.flush()
+                await tidied(telemetry)
+            for seq in range(5, 8):
+                telemetry.add(seq, [], points((0, seq, 1.0)))
+                await telemetry.flush()
+                await tidied(telemetry)
+            over = [one for one in telemetry._view.files if one.day == "2025-12-31"]
+            ranges = sorted(one.sids for one in over)
+            assert sum(one.rows for one in over) == 8
+            assert all(first[1] < second[0] for first, second in pairwise(ranges))
+            await tidied(telemetry)
+            assert [one for one in telemetry._view.files if one.day == "2025-12-31"] == over
+            assert await ask(telemetry, Stat.COUNT, -SECOND, SECOND) == [8.0, 3.0]
+
+    asyncio.run(main())
+
+
+def test_a_merge_that_fails_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the disk refuses, what is read is what it was; then the merge is made."""
+    monkeypatch.setattr(merging, "MERGE_AT", 2)
+
+    async def main() -> None:
+        async with opened(tmp_path) as telemetry:
+            for seq in (1, 2):
+                tell(telemetry, seq)
+                await telemetry.flush()
+            (tmp_path / "rolled").write_text("not a folder")
+            for _ in range(2):
+                with pytest.raises(Unavailable):
+                    await tidied(telemetry)
+            assert await total(telemetry) == 2 + 4
+            (tmp_path / "rolled").unlink()
+            await tidied(telemetry)
+            assert [one.rolled for one in telemetry._view.files] == [True]
+            assert await total(telemetry) == 2 + 4
+
+    asyncio.run(main())
+
+
+def test_what_is_forgotten_while_it_is_merged_stays_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A merge that was begun before its day was forgotten brings nothing back."""
+    monkeypatch.setattr(merging, "MERGE_AT", 2)
+
+    async def main() -> None:
+        async with opened(tmp_path) as telemetry:
+            for seq in (1, 2):
+                tell(telemetry, seq)
+                await telemetry.flush()
+            assert await telemetry.tidy()
+            assert await telemetry.forget(AT + DAY) == 1
+            await tidied(telemetry)
+            assert telemetry._view.files == ()
+            assert await total(telemetry) == 0
+
+    asyncio.run(main())
+
+
+def test_more_than_can_be_read_at_once_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what the files say they hold, before any of it is read; roll-ups make it less."""
+    monkeypatch.setattr(merging, "MERGE_AT", 1)
+    monkeypatch.setattr(reading, "MAX_POINTS", 50)
+
+    async def main() -> None:
+        async with opened(tmp_path) as telemetry:
+            rows = points(*((0, at, 1.0) for at in range(100)))
+            telemetry.add(1, [series(0, a="b")], rows)
+            await telemetry.flush()
+            with pytest.raises(TooLarge):
+                await total(telemetry)
+            with pytest.raises(TooLarge):
+                await ask(telemetry, Stat.SUM, 0, DAY, step=HOUR)
+            await tidied(telemetry)
+            with pytest.raises(TooLarge):
+                await total(telemetry)
+            assert sum(filter(None, await ask(telemetry, Stat.SUM, 0, DAY, step=HOUR))) == 100
 
     asyncio.run(main())
 
@@ -256,25 +364,6 @@ def test_the_shape_of_a_batch_does_not_matter(wide: bool, tmp_path: Path) -> Non
                 # The points stand 12,960 ms apart; 12 h hold 3,333 1/3 of them.
                 assert found == [3334.0, 3333.0, 3333.0, 3334.0, 3333.0, 3333.0]
                 await telemetry.flush()
-
-    asyncio.run(main())
-
-
-def test_a_query_has_bounds(tmp_path: Path) -> None:
-    """More buckets than anybody looks at, or none to speak of, are refused."""
-
-    async def main() -> None:
-        async with opened(tmp_path) as telemetry:
-            for step in (0, -1, 1):
-                query = MetricQuery(
-                    metric="m",
-                    labels={},
-                    window=Window(AT, AT + 101 * SECOND),
-                    step=step,
-                    stat=Stat.AVG,
-                )
-                with pytest.raises(BadInput):
-                    await telemetry.query(query)
 
     asyncio.run(main())
 

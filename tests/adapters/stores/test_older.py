@@ -19,8 +19,8 @@ def test_a_grant_without_content_and_target_covers_nothing() -> None:
     body = {"id": WHERE, "autonomy": 3, "by": "ada", "at": 1, "version": 2}
     grant: Grant = rows.of(Grant).decode(WHERE, json.dumps(body))
 
-    assert grant.outdated("hash-1", "http://127.0.0.1:9001#orders", {}) == ("runbook", "target")
-    assert grant.outdated("", "", {}) == ("runbook",)
+    assert grant.outdated("hash-1", "http://127.0.0.1:9001#orders", "", {}) == ("runbook", "target")
+    assert grant.outdated("", "", "", {}) == ("runbook",)
 
 
 def test_a_record_without_content_is_no_experience() -> None:

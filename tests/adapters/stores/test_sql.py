@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from opx.adapters.stores import migrate, sqlite, tables
+from opx.adapters.stores import migrate, sql, sqlite, tables
 from opx.adapters.stores.sql import SqlStore
 from opx.core.decide.case import Lease
 from opx.core.detect.finding import Finding
@@ -180,6 +180,26 @@ def test_a_commit_wakes_another_process(url: str) -> None:
         assert watching.stdout.readline() == b"ready\n"
         asyncio.run(commit())
         assert watching.stdout.readline() == b"True\n"
+
+
+def test_a_commit_of_another_process_stirs_who_waits(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system tells of writes nobody has to look in vain: with an hour between two
+    looks a commit is noticed all the same, and so is the next one."""
+    monkeypatch.setattr(sql, "POLL_S", 3_600.0)
+
+    async def main() -> None:
+        store = SqlStore(url)
+        await store.read(lambda tx: tx.get(Saved, "sense"))
+        with child("write", url) as writing:
+            assert writing.stdout is not None
+            for _ in range(3):
+                assert await store.changed(within=20_000)
+            writing.kill()
+        await store.close()
+
+    asyncio.run(main())
 
 
 def test_a_killed_writer_leaves_whole_transactions(url: str) -> None:

@@ -6,17 +6,16 @@
 a flush is on disk the log is where the points are kept. A query sees one immutable view:
 the table's files and the points that are not in them, exchanged in one assignment once a
 commit stands, so no point is seen twice or missed. A commit of the log that is added again
-(after a restart) is known by its seq and changes nothing.
+(after a restart) is known by its seq and changes nothing. Merging happens beside all that, a
+piece at a time; only the exchange of the files has its turn with the flushes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,40 +25,24 @@ import numpy as np
 from deltalake.exceptions import DeltaError
 
 from opx.adapters.stores import files
-from opx.adapters.stores.delta import PointTable
+from opx.adapters.stores.telemetry import merging
+from opx.adapters.stores.telemetry.delta import PointTable, Stored
+from opx.adapters.stores.telemetry.merging import Merge
+from opx.adapters.stores.telemetry.reading import Asked, Reader
 from opx.adapters.stores.wal.series import SeriesLog
-from opx.core.base import canonical
-from opx.core.base.reads import Stat
-from opx.core.base.time import Ms, Window, to_wire
+from opx.core.base.metrics import Chooser, MetricAnswer, MetricQuery
+from opx.core.base.time import DAY, Ms, to_wire
+from opx.core.ingest import identity
 from opx.core.ingest.signals import MetricBatch, Series
-from opx.engine.ports import Bucket, MetricQuery
-from opx.errors import BadInput, Unavailable
+from opx.errors import Unavailable
 
 T = TypeVar("T")
-Files = tuple[tuple[str, str], ...]
 
-TIDY_EVERY = 60
-"""Commits of the table."""
+CLEAN_EVERY = 60
+"""Commits of the table; a day that none of so many has touched is quiet."""
 MAX_TAIL = 5_000_000
 """Points in memory, 20 bytes each."""
 MERGE_BELOW = 4096
-MAX_BUCKETS = 100_000
-_DUCKDB: dict[str, Any] = {
-    "memory_limit": "256MB",
-    "threads": 2,
-    "temp_directory": "",  # nothing is spilled to disk
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-}
-_ZERO_WHEN_EMPTY = (Stat.COUNT, Stat.SUM)
-_TAIL = "SELECT ts, value FROM tail"
-_FILES = """
-    SELECT ts, value FROM read_parquet($files, hive_partitioning = false)
-    WHERE sid IN ({sids}) AND ts >= $start AND ts < $end UNION ALL """
-_QUERY = """
-    SELECT (ts - $start) // $step AS bucket, CAST({stat}(value) AS DOUBLE) AS value
-    FROM ({points}) GROUP BY bucket"""
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +57,7 @@ class _Part:
 class _View:
     """``moving``: on its way to disk. ``tail``: still growing, at its end only."""
 
-    files: Files
+    files: tuple[Stored, ...]
     moving: tuple[_Part, ...]
     tail: list[_Part]
 
@@ -90,18 +73,22 @@ class Lake:
         self._lock = files.lock(folder / "lock")
         self._table = PointTable(folder / "points")
         self._series_log = SeriesLog(folder / "series.log")
-        self._sids: dict[tuple[str, bytes], set[int]] = {}
+        self._metrics: dict[str, dict[int, Series]] = {}
         for one in self._series_log.series.values():
             self._learn(one)
         self._fresh: dict[int, Series] = {}
         self._view = _View(self._table.files, (), [])
         self._committed = self._last = self._table.committed
         self._held = 0  # points in memory
-        self._commits = 0  # of the table since it was tidied
-        self._flushing = asyncio.Lock()
+        self._commits = 0  # of the table since it was opened
+        self._cleaned = 0  # how many of them when it was cleaned
+        self._grew: dict[str, int] = {}  # how many of them when a day last grew
+        self._merge: Merge | None = None
+        self._flushing, self._tidying = asyncio.Lock(), asyncio.Lock()
         self._flusher = ThreadPoolExecutor(1, thread_name_prefix="lake-flush")
+        self._merger = ThreadPoolExecutor(1, thread_name_prefix="lake-merge")
         self._querying = asyncio.Semaphore(2)
-        self._reader = _Reader()
+        self._reader = Reader()
 
     def add(self, seq: int, series: Sequence[Series], points: MetricBatch | None) -> None:
         """``Unavailable`` when memory is full of points that cannot be flushed."""
@@ -132,68 +119,101 @@ class Lake:
             through, before = self._last, self._view
             parts, series = before.parts(), tuple(self._fresh.values())
             self._view = _View(before.files, parts, [])
-            await self._in_flusher(self._write, through, parts, series)
+            await self._in(self._flusher, self._write, through, parts, series)
             for one in series:
                 self._fresh.pop(one.sid, None)
             self._view = _View(self._table.files, (), self._view.tail)
             self._held -= sum(len(part.points) for part in parts)
             self._committed = through
-            if self._commits >= TIDY_EVERY:
-                self._commits = 0
-                await self._tidy()
             return through
 
-    async def query(self, query: MetricQuery) -> list[Bucket]:
-        """``BadInput`` for more than ``MAX_BUCKETS``; no such series is all empty buckets."""
-        window = query.window
-        if query.step < 1 or (window.end - window.start) / query.step > MAX_BUCKETS:
-            raise BadInput(f"a query has 1 to {MAX_BUCKETS} buckets")
-        sids = sorted(self._sids.get((query.metric, canonical.dumps(query.labels)), ()))
-        found: dict[int, float] = {}
-        if sids:
-            async with self._querying:
-                view = self._view
-                parts = view.parts()
-                found = await asyncio.to_thread(self._reader.read, query, sids, view.files, parts)
-        empty = 0.0 if query.stat in _ZERO_WHEN_EMPTY else None
-        starts = range(window.start, window.end, query.step)
-        return [Bucket(at, found.get(number, empty)) for number, at in enumerate(starts)]
+    async def query(self, query: MetricQuery) -> MetricAnswer:
+        """``TooLarge`` when it asks for more than is read at once; no such series is empty."""
+        query.starts()
+        async with self._querying:
+            series, view = list(self._metrics.get(query.metric, {}).values()), self._view
+            batches = [part.points for part in view.parts()]
+            return await asyncio.to_thread(self._answer, query, series, view.files, batches)
+
+    async def tidy(self) -> bool:
+        """``Unavailable`` when the disk does not take it: nothing is lost, try again."""
+        async with self._tidying:
+            if self._merge is None:
+                inputs = merging.plan(self._view.files, self._quiet())
+                if not inputs:
+                    await self._clean()
+                    return False
+                self._merge = Merge(inputs)
+            try:
+                await self._in(self._merger, self._merge.step)
+            except Unavailable:
+                self._merge = None
+                raise
+            if self._merge.done:
+                merge, self._merge = self._merge, None
+                async with self._flushing:
+                    await self._in(self._flusher, self._exchange, merge)
+                    self._see()
+            return True
 
     async def forget(self, before: Ms) -> int:
         """``Unavailable`` when the disk does not take it: try again."""
         async with self._flushing:
-            await self._in_flusher(self._table.refresh)
-            days: int = await self._in_flusher(self._table.forget, before)
-            if days:
-                await self._tidy()
-            self._view = _View(self._table.files, self._view.moving, self._view.tail)
+            await self._in(self._flusher, self._table.refresh)
+            days: int = await self._in(self._flusher, self._table.forget, before)
+            self._see()
             return days
 
     async def close(self) -> None:
         """What is not flushed stays in the write-ahead log."""
+        await asyncio.to_thread(self._merger.shutdown)
         await asyncio.to_thread(self._flusher.shutdown)
         self._reader.close()
         self._series_log.close()
         os.close(self._lock)
 
     def _learn(self, one: Series) -> None:
-        self._sids.setdefault((one.metric, canonical.dumps(one.labels)), set()).add(one.sid)
+        self._metrics.setdefault(one.metric, {})[one.sid] = one
 
-    async def _in_flusher(self, call: Callable[..., T], *args: Any) -> T:
+    def _see(self) -> None:
+        """Exchange the files of the view for those of the table, which hold the same points."""
+        self._view = _View(self._table.files, self._view.moving, self._view.tail)
+
+    def _answer(
+        self,
+        query: MetricQuery,
+        series: list[Series],
+        stored: tuple[Stored, ...],
+        batches: list[MetricBatch],
+    ) -> MetricAnswer:
+        chooser = Chooser(query)
+        for one in series:
+            chooser.offer(one.sid, identity.labels_of(one))
+        if not chooser.chosen:
+            return chooser.answer({})
+        return chooser.answer(self._reader.read(Asked(query, chooser.chosen, stored, batches)))
+
+    async def _in(self, thread: Executor, call: Callable[..., T], *args: Any) -> T:
         try:
             loop = asyncio.get_running_loop()
-            result: T = await loop.run_in_executor(self._flusher, call, *args)
-        except (DeltaError, OSError) as error:
+            result: T = await loop.run_in_executor(thread, call, *args)
+        except (DeltaError, duckdb.Error, OSError) as error:
             raise Unavailable(f"telemetry cannot be written: {error}") from error
         return result
 
-    async def _tidy(self) -> None:
-        try:
-            await self._in_flusher(self._table.tidy)
-        except Unavailable as error:  # what was flushed is safe: try again in a while
-            log.warning("the telemetry table was not tidied: %s", error)
-        else:
-            self._view = _View(self._table.files, self._view.moving, self._view.tail)
+    def _quiet(self) -> set[str]:
+        """The days that have not grown for a while."""
+        since = self._commits - CLEAN_EVERY
+        return {one.day for one in self._view.files if self._grew.get(one.day, 0) <= since}
+
+    async def _clean(self) -> None:
+        if self._commits - self._cleaned < CLEAN_EVERY:
+            return
+        self._cleaned = self._commits
+        async with self._flushing:
+            await self._in(self._flusher, self._table.refresh)
+            await self._in(self._flusher, self._table.clean)
+            self._see()
 
     # ------------------------------------------------------------ in the flusher's thread
 
@@ -206,6 +226,12 @@ class Lake:
         if left:
             self._table.append(through, [part.points for part in left])
             self._commits += 1
+            for day in {to_wire(int(at))[:10] for part in left for at in _days(part.points)}:
+                self._grew[day] = self._commits
+
+    def _exchange(self, merge: Merge) -> None:
+        self._table.refresh()
+        self._table.replace(merge.inputs, merge.made)
 
     def _define(self, seq: int, series: tuple[Series, ...]) -> None:
         new = [one for one in series if one.sid not in self._series_log.series]
@@ -219,66 +245,14 @@ class Lake:
         self._series_log.keep(seq, new)
 
 
+def _days(points: MetricBatch) -> np.ndarray[Any, Any]:
+    """An instant of each day that has points."""
+    return np.unique(points.at // DAY) * DAY
+
+
 def _joined(batches: Sequence[MetricBatch]) -> MetricBatch:
     return MetricBatch(
         sid=np.concatenate([batch.sid for batch in batches]),
         at=np.concatenate([batch.at for batch in batches]),
         value=np.concatenate([batch.value for batch in batches]),
     )
-
-
-class _Reader:
-    """DuckDB over the files and the parts of a view. Opened when first asked."""
-
-    def __init__(self) -> None:
-        self._opening = threading.Lock()
-        self._database: duckdb.DuckDBPyConnection | None = None
-
-    def read(
-        self, query: MetricQuery, sids: list[int], there: Files, parts: tuple[_Part, ...]
-    ) -> dict[int, float]:
-        """The value of each bucket that has one, by its number."""
-        window = query.window
-        first, last = _day(window.start), _day(window.end - 1)
-        names = [path for day, path in there if first <= day <= last]
-        points = (_FILES.format(sids=", ".join(map(str, sids))) if names else "") + _TAIL
-        values: dict[str, object] = {"start": window.start, "step": query.step}
-        if names:
-            values |= {"files": names, "end": window.end}
-        cursor = self._open().cursor()
-        try:
-            cursor.register("tail", _within(parts, sids, window))
-            statement = _QUERY.format(stat=query.stat.value, points=points)
-            rows = cursor.execute(statement, values).fetchall()
-        except duckdb.Error as error:
-            raise Unavailable(f"telemetry cannot be read: {error}") from error
-        finally:
-            cursor.close()
-        return dict(rows)
-
-    def close(self) -> None:
-        if self._database is not None:
-            self._database.close()
-
-    def _open(self) -> duckdb.DuckDBPyConnection:
-        with self._opening:
-            if self._database is None:
-                self._database = duckdb.connect(config=_DUCKDB)
-            return self._database
-
-
-def _day(at: Ms) -> str:
-    return to_wire(at)[:10]
-
-
-def _within(
-    parts: tuple[_Part, ...], sids: list[int], window: Window
-) -> dict[str, np.ndarray[Any, Any]]:
-    """The points of these series in the window that are not on disk yet."""
-    times, values = [np.empty(0, np.int64)], [np.empty(0)]
-    for part in parts:
-        points = part.points
-        mine = np.isin(points.sid, sids) & (points.at >= window.start) & (points.at < window.end)
-        times.append(points.at[mine])
-        values.append(points.value[mine])
-    return {"ts": np.concatenate(times), "value": np.concatenate(values)}

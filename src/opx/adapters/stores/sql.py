@@ -36,6 +36,8 @@ T = TypeVar("T")
 READERS = 2
 POLL_S = 0.05
 """How late a commit of another process may be noticed; see ``bench/store.py`` for its cost."""
+ALERT_S, ALERT_LOOKS = 0.003, 16
+"""After somebody has written: how often it is looked for a commit, and how many times."""
 
 _COMPARED = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _TESTED = {"null": "IS NULL", "not_null": "IS NOT NULL"}
@@ -180,6 +182,10 @@ class SqlStore:
     def __init__(self, url: str) -> None:
         self._engine = sqlite.engine(url, connections=READERS + 1)
         self._watcher = sqlite.Watcher(url)
+        self._stir: sqlite.Stir | None = None
+        with contextlib.suppress(OSError):  # then it is looked every POLL_S, and no sooner
+            self._stir = sqlite.Stir(url)
+        self._looks = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._commits = 0
@@ -217,11 +223,14 @@ class SqlStore:
         if self._closed:
             return
         self._closed = True
+        self._calm()
         self._wake()
         for pool in (self._writer, self._readers):
             await asyncio.to_thread(pool.shutdown)
         self._engine.dispose()
         self._watcher.close()
+        if self._stir is not None:
+            self._stir.close()
 
     async def _run(self, pool: ThreadPoolExecutor, call: Callable[..., T], *args: Any) -> T:
         if self._closed:
@@ -256,7 +265,7 @@ class SqlStore:
         woken = loop.create_future()
         self._waiting.add(woken)
         if self._timer is None:  # one chain of timers, however many wait
-            self._timer = loop.call_later(POLL_S, self._tick)
+            self._next_look()
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within / SECOND):
@@ -264,11 +273,36 @@ class SqlStore:
         finally:
             self._waiting.discard(woken)
 
+    def _next_look(self) -> None:
+        """Look in a while, or soon after somebody writes."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(ALERT_S if self._looks else POLL_S, self._tick)
+        if self._stir is not None and not self._looks:
+            loop.add_reader(self._stir.descriptor, self._stirred)
+
+    def _stirred(self) -> None:
+        self._calm()
+        if self._stir is not None:
+            self._stir.settle()
+        self._looks = ALERT_LOOKS
+        if self._waiting:
+            self._next_look()
+
+    def _calm(self) -> None:
+        """Look no more, and be stirred by nothing, for now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._stir is not None:
+            asyncio.get_running_loop().remove_reader(self._stir.descriptor)
+
     def _tick(self) -> None:
         self._timer = None
+        commits = self._commits
         self._look()
+        self._looks = 0 if self._commits > commits else max(0, self._looks - 1)
         if self._waiting:
-            self._timer = asyncio.get_running_loop().call_later(POLL_S, self._tick)
+            self._next_look()
 
     def _wake(self) -> None:
         for woken in self._waiting:

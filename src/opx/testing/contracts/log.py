@@ -16,6 +16,8 @@ from opx.core.ingest.signals import (
     Event,
     Identity,
     Item,
+    LogLevel,
+    LogLine,
     MetricBatch,
     Rejected,
     Series,
@@ -74,8 +76,16 @@ def items() -> tuple[Item, ...]:
         received_at=AT,
         data={"version": "1.2", "sizes": [1, 2.5, None]},
     )
+    line = LogLine(
+        identity=who,
+        at=AT,
+        received_at=AT + 3,
+        level=LogLevel.WARN,
+        message="zu langsam ☂",
+        fields={"thread": "7"},
+    )
     rejected = Rejected(id="r", at=AT, wire="metrics", reason="late", item="{}", source="c")
-    return (alert, event, rejected, Tick(AT))
+    return (alert, event, line, rejected, Tick(AT))
 
 
 def rows(chunks: Sequence[Chunk]) -> list[tuple[int, int, float]]:

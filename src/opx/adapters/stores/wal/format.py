@@ -20,7 +20,16 @@ import msgspec
 import numpy as np
 
 from opx.core.base.time import Ms
-from opx.core.ingest.signals import Alert, Event, Item, MetricBatch, Rejected, Series, Tick
+from opx.core.ingest.signals import (
+    Alert,
+    Event,
+    Item,
+    LogLine,
+    MetricBatch,
+    Rejected,
+    Series,
+    Tick,
+)
 from opx.engine.ports import Chunk
 
 MAGIC = b"\xf5opx"
@@ -38,6 +47,7 @@ _decode_tagged = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]]).decode
 _TAGS: dict[type[Item], str] = {
     Alert: "alert",
     Event: "event",
+    LogLine: "log",
     Rejected: "rejected",
     Tick: "tick",
 }

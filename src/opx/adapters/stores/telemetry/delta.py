@@ -4,7 +4,8 @@
 
 Columns: ``day`` (date), ``sid`` int32, ``ts`` int64 (ms), ``value`` float64. Every append
 carries the log's seq as a Delta transaction in the same version, so what the table holds
-and how far that goes can never differ. The library syncs nothing to disk: that is done
+and how far that goes can never differ. Merged files take the place of others in one version,
+so that at any time each point is in one of them. The library syncs nothing to disk: that is done
 here, before anybody may believe in a commit. Everything here blocks: one thread at a time.
 The library does not survive a fork.
 """
@@ -14,7 +15,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -30,8 +33,10 @@ from deltalake import (
     write_deltalake,
 )
 from deltalake.schema import PrimitiveType
+from deltalake.transaction import AddAction, RemoveAction
 
 from opx.adapters.stores import files
+from opx.adapters.stores.telemetry import rollups
 from opx.core.base.time import DAY, Ms, to_wire
 from opx.core.ingest.signals import MetricBatch
 from opx.errors import Damaged
@@ -52,7 +57,7 @@ _CONFIGURATION = {
     "delta.logRetentionDuration": f"interval {KEEP_HOURS} hours",
     "delta.deletedFileRetentionDuration": f"interval {KEEP_HOURS} hours",
 }
-# Checkpoints are made in ``tidy``, where they can be synced before the log they replace goes.
+# Checkpoints are made in ``clean``, where they can be synced before the log they replace goes.
 _BARE = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 _RESYNCED = 10
 """Log entries a predecessor may have died over before it synced them."""
@@ -60,9 +65,42 @@ _PARQUET_END = b"PAR1"
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A file of the table. ``day``: as ``2026-01-01``; ``sids`` and ``times``: the least and
+    the greatest that stand in it; ``rolled``: its roll-ups lie beside it, so it was merged."""
+
+    day: str
+    path: str
+    rows: int
+    sids: tuple[int, int]
+    times: tuple[Ms, Ms]
+    rolled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A file on disk that is to take the place of others."""
+
+    path: Path
+    day: str
+    stats: str
+
+    @classmethod
+    def of(cls, path: Path, day: str, points: rollups.Columns) -> Made:
+        """``points``: what stands in it, at least one."""
+        stats = {
+            "numRecords": len(points["sid"]),
+            "minValues": {name: column.min().item() for name, column in points.items()},
+            "maxValues": {name: column.max().item() for name, column in points.items()},
+            "nullCount": dict.fromkeys(points, 0),
+        }
+        return cls(path=path, day=day, stats=json.dumps(stats))
+
+
 class PointTable:
     """``committed``: the seq through which everything is in the table, and on disk.
-    ``files``: (day as ``2026-01-01``, path) of what makes up the table now."""
+    ``files``: what makes up the table now."""
 
     def __init__(self, folder: Path) -> None:
         """Open the table, or make it. What a power cut left half-written is dropped: its
@@ -77,7 +115,7 @@ class PointTable:
             )
         self._table = DeltaTable(folder)
         self.committed: int = self._table.transaction_version(APP) or 0
-        self.files: tuple[tuple[str, str], ...] = ()
+        self.files: tuple[Stored, ...] = ()
         self._synced = self._table.version() - _RESYNCED
         self._sync()
 
@@ -106,9 +144,9 @@ class PointTable:
 
     def forget(self, before: Ms) -> int:
         """Drop the whole days that were over by ``before``; how many they were. Their files
-        go when it is next tidied."""
+        go when it is next cleaned."""
         end = to_wire(before)[:10]
-        days = {day for day, _ in self.files if day < end}
+        days = {one.day for one in self.files if one.day < end}
         if days:
             self._stale = True
             self._table.delete(f"day < '{end}'", post_commithook_properties=_BARE)
@@ -116,12 +154,26 @@ class PointTable:
             self._stale = False
         return len(days)
 
-    def tidy(self) -> None:
-        """Make few large files of many small ones, and let go of what nobody needs: every
-        commit gets slower with the number of files."""
+    def replace(self, gone: Sequence[Stored], made: Sequence[Made]) -> None:
+        """``made``, which are on disk, hold the points of ``gone``: from now on they are what
+        is read. Nothing happens if one of ``gone`` is not in the table any more."""
+        if not set(gone) <= set(self.files):
+            return
         self._stale = True
-        self._table.optimize.compact(max_concurrent_tasks=1, post_commithook_properties=_BARE)
+        now = int(time.time() * 1000)
+        removed = [self._removed(one, now) for one in gone]
+        added = [self._added(one, now) for one in made]
+        self._table.create_write_transaction(
+            [*removed, *added], "append", SCHEMA, ["day"], post_commithook_properties=_BARE
+        )
+        self._table.update_incremental()  # unlike the other writes, this one does not
         self._sync()
+        self._stale = False
+
+    def clean(self) -> None:
+        """Let go of what nobody needs. No files may wait for ``replace``: they would go too,
+        once they are old."""
+        self._stale = True
         self._table.create_checkpoint()
         for path in (*self._log.glob("*.checkpoint.parquet"), self._log / "_last_checkpoint"):
             files.sync(path)
@@ -132,15 +184,34 @@ class PointTable:
             dry_run=False,
             enforce_retention_duration=False,
             post_commithook_properties=_BARE,
+            full=True,
         )
         self._sync()
         self._stale = False
+        rollups.drop_left_over(self._folder)
+
+    def _removed(self, one: Stored, now: Ms) -> RemoveAction:
+        path = Path(one.path)
+        return RemoveAction(
+            path.relative_to(self._folder).as_posix(), False, now, path.stat().st_size,
+            {"day": one.day},
+        )  # fmt: skip
+
+    def _added(self, one: Made, now: Ms) -> AddAction:
+        return AddAction(
+            path=one.path.relative_to(self._folder).as_posix(),
+            size=one.path.stat().st_size,
+            partition_values={"day": one.day},
+            modification_time=now,
+            data_change=False,
+            stats=one.stats,
+        )
 
     def _sync(self) -> None:
         """Have the data files, then the log entries that name them, on disk."""
-        known = {path for _, path in self.files}
-        now = tuple(unquote(uri).removeprefix("file://") for uri in self._table.file_uris())
-        fresh = [Path(path) for path in now if path not in known]
+        known = {one.path: one for one in self.files}
+        self.files = tuple(self._listed(known))
+        fresh = [Path(one.path) for one in self.files if one.path not in known]
         for path in (*fresh, *{path.parent for path in fresh}, self._folder):
             files.sync(path)
         version = self._table.version()
@@ -149,7 +220,23 @@ class PointTable:
                 files.sync(entry)
         files.sync(self._log)
         self._synced = version
-        self.files = tuple((Path(path).parent.name.removeprefix("day="), path) for path in now)
+
+    def _listed(self, known: dict[str, Stored]) -> Iterator[Stored]:
+        """Every file of the table; a file never changes, so ``known`` ones stay as they are."""
+        actions = self._table.get_add_actions(flatten=True)
+        names = ("path", "num_records", "min.sid", "max.sid", "min.ts", "max.ts")
+        found = (actions.column(name).to_pylist() for name in names)
+        for name, rows, least, most, first, last in zip(*found, strict=True):
+            relative = unquote(name)
+            path = str(self._folder / relative)
+            yield known.get(path) or Stored(
+                day=relative.partition("/")[0].removeprefix("day="),
+                path=path,
+                rows=rows,
+                sids=(least, most),
+                times=(first, last),
+                rolled=rollups.there(path),
+            )
 
 
 def _arrow(batches: Sequence[MetricBatch]) -> Table:
