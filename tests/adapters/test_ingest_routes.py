@@ -15,12 +15,12 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from opx.adapters.wires import alerts, events, metrics
+from opx.adapters.wires import alertmanager, alerts, events, logs, metrics
 from opx.api import ingest
 from opx.core.decide.roles import Role
 from opx.core.ingest.quota import Quota
 from opx.core.ingest.services import Catalogue, MappingRule
-from opx.core.ingest.signals import Alert, Event, Rejected
+from opx.core.ingest.signals import Alert, Event, LogLine, Rejected
 from opx.engine import access
 from opx.engine.access import Access, Refusals
 from opx.engine.intake import Intake, Limits
@@ -33,6 +33,12 @@ ROLES = {"agent": Role.INGEST, "orders-agent": Role.INGEST, "ann": Role.VIEWER, 
 POINT = {"metric": "up", "value": 1, "labels": {"service": "orders"}}
 EVENT = {"specversion": "1.0", "id": "1", "source": "/ci", "type": "deploy", "service": "orders"}
 ALERT = {"labels": {"alertname": "Down", "service": "orders"}}
+TOLD = {**ALERT, "status": "firing", "endsAt": "0001-01-01T00:00:00Z"}
+LINE = {"level": "error", "msg": "failed", "service": "orders"}
+COLUMN = {
+    "metric": "up", "timestamps": [NOW - 1, NOW], "values": [1, 0], "labels": {"service": "orders"}
+}  # fmt: skip
+SAMPLE = {"nodeId": "n", "iops": 9, "latency": 1.5, "service": "orders"}
 
 
 @dataclass
@@ -81,6 +87,8 @@ async def open_door(limits: Limits) -> Door:
             "metrics": metrics.parser(index),
             "events": events.parse,
             "alerts": alerts.parse,
+            "alertmanager": alertmanager.parse,
+            "logs": logs.parse,
         },
         limits=limits,
     )
@@ -147,6 +155,55 @@ def test_events_and_alerts_are_taken() -> None:
 
         kinds = [type(item) for item in door.items()]
         assert kinds == [Event, Event, Event, Alert, Alert]
+
+    run(check)
+
+
+def test_a_webhook_and_log_lines_are_taken() -> None:
+    """A webhook's alerts with or without their envelope; lines as NDJSON or JSON: 202."""
+
+    async def check(door: Door) -> None:
+        for body in ({"version": "4", "alerts": [TOLD, TOLD]}, [TOLD, TOLD]):
+            answer = await door.post("/hooks/alertmanager", body)
+            assert (answer.status_code, answer.json()) == (202, {"accepted": 2})
+        line = json.dumps(LINE).encode()
+        for kind, body in (
+            ("application/x-ndjson", line + b"\n" + line + b"\n"),
+            ("application/json", b"[" + line + b"," + line + b"]"),
+            ("application/json; charset=utf-8", line + b"\n" + line),
+        ):
+            answer = await door.post("/logs", body, headers={"Content-Type": kind})
+            assert (answer.status_code, answer.json()) == (202, {"accepted": 2})
+
+        assert [type(item) for item in door.items()] == [Alert] * 4 + [LogLine] * 6
+
+    run(check)
+
+
+def test_every_form_of_points_is_taken() -> None:
+    """A point, a column and a sample in one body: 202 with the number of points."""
+
+    async def check(door: Door) -> None:
+        answer = await door.post("/metrics", [POINT, COLUMN, SAMPLE])
+
+        assert (answer.status_code, answer.json()) == (202, {"accepted": 5})
+        [chunk] = door.log.read(0, 10)
+        assert chunk.points is not None
+        assert chunk.points.value.tolist() == [1.0, 1.0, 0.0, 9.0, 1.5]
+        assert [one.metric for one in chunk.series] == ["up", "iops", "latency_ms"]
+
+    run(check)
+
+
+def test_an_alert_told_both_ways_has_one_fingerprint() -> None:
+    """By the API and by the webhook: two items in the log, one identity."""
+
+    async def check(door: Door) -> None:
+        await door.post("/api/v2/alerts", [ALERT])
+        await door.post("/hooks/alertmanager", {"version": "4", "alerts": [TOLD]})
+
+        one, two = [item for item in door.items() if isinstance(item, Alert)]
+        assert (one.fingerprint, one.identity) == (two.fingerprint, two.identity)
 
     run(check)
 
@@ -239,7 +296,10 @@ def test_admin_may_send_too() -> None:
     [
         ("/metrics", POINT, {**POINT, "labels": {"service": "store"}}),
         ("/events", EVENT, {**EVENT, "service": "store"}),
+        ("/metrics", {**COLUMN, "timestamps": [NOW], "values": [1]}, {**SAMPLE, "service": "x"}),
         ("/api/v2/alerts", ALERT, {"labels": {"alertname": "Down"}}),
+        ("/hooks/alertmanager", TOLD, {**TOLD, "labels": {"alertname": "Down"}}),
+        ("/logs", LINE, {**LINE, "service": "store"}),
     ],
 )
 def test_a_scoped_token_sends_for_its_services_only(path: str, mine: Any, other: Any) -> None:
@@ -249,13 +309,24 @@ def test_a_scoped_token_sends_for_its_services_only(path: str, mine: Any, other:
         answer = await door.post(path, [other, mine], "orders-agent")
 
         assert answer.json()["accepted"] == 1
-        assert [(e["index"], e["reason"]) for e in answer.json()["errors"]] == [(0, "out_of_scope")]
+        errors = [(e["index"], e["reason"]) for e in answer.json()["errors"]]
+        points = 2 if "iops" in other else 1
+        assert errors == [(place, "out_of_scope") for place in range(points)]
 
     run(check)
 
 
+PATHS = ["/metrics", "/events", "/api/v2/alerts", "/hooks/alertmanager", "/logs"]
+
+
+def test_every_ingest_route_is_in_these_tables() -> None:
+    """None is left out of the tests below."""
+    assert sorted(PATHS) == sorted(ingest.PATHS)
+    assert set(ingest.PATHS.values()) == set(ingest.MEDIA_TYPES)
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xff", b"[" * 100_000, b"[1] 2"])
-@pytest.mark.parametrize("path", ["/metrics", "/events", "/api/v2/alerts"])
+@pytest.mark.parametrize("path", PATHS)
 def test_what_is_not_json_is_400(path: str, body: bytes) -> None:
     """Nothing of it is kept."""
 

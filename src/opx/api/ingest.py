@@ -6,6 +6,12 @@ Plain Starlette, because this is the hot path. A route reads a bounded body, han
 the intake and answers when it is on disk. 2xx: all of it is kept. 422: some items were
 refused, each named, and the others are kept. 429 is the sender's own limit, 503 ours. It
 must never read more than the limit, nor acknowledge before the intake returns.
+
+    POST /metrics               points, columns of points, samples: adapters/wires/forms.py
+    POST /logs                  log lines, JSON or NDJSON: adapters/wires/logs.py
+    POST /events                CloudEvents: adapters/wires/events.py
+    POST /api/v2/alerts         as to an Alertmanager: adapters/wires/alerts.py
+    POST /hooks/alertmanager    as from an Alertmanager: adapters/wires/alertmanager.py
 """
 
 from __future__ import annotations
@@ -26,27 +32,34 @@ from opx.engine.intake import Intake, Receipt
 from opx.errors import BadInput, OpxError, TooLarge
 
 JSON = "application/json"
+NDJSON = "application/x-ndjson"
 MEDIA_TYPES: dict[str, frozenset[str]] = {
     "metrics": frozenset({JSON}),
     "events": frozenset(
         {JSON, "application/cloudevents+json", "application/cloudevents-batch+json"}
     ),
     "alerts": frozenset({JSON}),
+    "alertmanager": frozenset({JSON}),
+    "logs": frozenset({JSON, NDJSON}),
 }
+PATHS: dict[str, str] = {
+    "/metrics": "metrics",
+    "/logs": "logs",
+    "/events": "events",
+    "/api/v2/alerts": "alerts",
+    "/hooks/alertmanager": "alertmanager",
+}
+"""The wire of each path."""
 _GZIP_WINDOW = 31
 Receiver = Callable[[Request], Awaitable[Response]]
 
 
 def routes(intake: Intake) -> list[Route]:
-    """``POST /metrics``, ``/events`` and ``/api/v2/alerts``. Tokens need ``INGEST``.
+    """``POST`` to each of ``PATHS``. Tokens need ``INGEST``.
 
     The application they are put into has ``state.access`` and ``state.refusals``.
     """
-    return [
-        Route("/metrics", _receiver(intake, "metrics"), methods=["POST"]),
-        Route("/events", _receiver(intake, "events"), methods=["POST"]),
-        Route("/api/v2/alerts", _receiver(intake, "alerts"), methods=["POST"]),
-    ]
+    return [Route(path, _receiver(intake, wire), methods=["POST"]) for path, wire in PATHS.items()]
 
 
 class Direct:

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 
-
 """The ``front`` process: HTTP in and out, and the write-ahead log's only appender."""
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from opx.adapters.link import BrainClient
 from opx.adapters.stores.sql import SqlStore
 from opx.adapters.stores.wal.appender import WalAppender
 from opx.adapters.system import SystemClock
-from opx.adapters.wires import alerts, events, metrics
+from opx.adapters.wires import alertmanager, alerts, events, logs, metrics
 from opx.api import ingest
 from opx.api.create import create
 from opx.api.front import Front
@@ -31,6 +30,7 @@ from opx.core.ingest.signals import Tick
 from opx.engine.access import Access
 from opx.engine.intake import Intake, Limits
 from opx.engine.ports import Appender, Batch, Clock, Saved, Store
+from opx.engine.quarantine import Quarantine
 from opx.errors import Unavailable
 from opx.settings import Settings
 
@@ -62,7 +62,8 @@ async def main(settings: Settings, stop: asyncio.Event, heart: Heart) -> None:
     )
     ticking = asyncio.create_task(ticker.run())
     try:
-        await serve(create(front, ingest.routes(intake)), front, settings, stop)
+        app = create(front, ingest.routes(intake), Quarantine(intake=intake, store=store))
+        await serve(app, front, settings, stop)
     finally:
         ticking.cancel()
         await appender.close()
@@ -89,6 +90,8 @@ def _intake(appender: Appender, clock: Clock, rate: int) -> Intake:
             "metrics": metrics.parser(index),
             "events": events.parse,
             "alerts": alerts.parse,
+            "alertmanager": alertmanager.parse,
+            "logs": logs.parse,
         },
         limits=Limits(quota=Quota(rate=rate, burst=2 * rate)),
     )

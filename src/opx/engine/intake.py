@@ -21,11 +21,14 @@ from opx.core.ingest import checks, quota
 from opx.core.ingest.checks import Reason, Refusal
 from opx.core.ingest.quota import Bucket, Quota
 from opx.core.ingest.services import Catalogue, MappingRule
-from opx.core.ingest.signals import Rejected, Series
+from opx.core.ingest.signals import ACCEPTED, MetricBatch, Rejected, Series
+from opx.core.ingest.unmapped import Book
 from opx.engine.ports import Appender, Batch, Clock
 
 MAX_REPORTED = 100
 """How many refused items of one request are named and quarantined; the rest are counted."""
+METRICS = "metrics"
+"""The one wire that brings points."""
 _MAX_CALLERS = 10_000
 
 
@@ -58,6 +61,15 @@ class SeriesBook(Protocol):
         """These are on disk now. Until then they travel in every batch that uses them."""
         ...
 
+    def came(self, points: MetricBatch, at: Ms) -> None:
+        """These points were kept at ``at``."""
+        ...
+
+    def unmapped(self) -> list[tuple[Series, int, Ms]]:
+        """The series that are nobody's, of which points came since this was last asked: how
+        many, and when the last; the newest at the end."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -88,6 +100,10 @@ class Intake:
     limits: Limits = field(default_factory=Limits)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _buckets: dict[str, Bucket] = field(default_factory=dict)
+    _unmapped: Book = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._unmapped = Book(since=self.clock.now())
 
     def admit(self, caller: str) -> Ms:
         """0 to go on, or how many ms ``caller`` must wait: its own limit, not our backlog."""
@@ -101,22 +117,40 @@ class Intake:
         """Keep one body of ``wire``, sent by ``source``. ``BadInput`` when it cannot be
         read, ``Unavailable`` when it cannot be kept: then nothing of it was."""
         now = self.clock.now()
-        mapping = self.catalogue().mapping
-        parsed = self.wires[wire](body, Incoming(now=now, mapping=mapping, services=services))
+        parsed = self.read(wire, body, now, services)
         batch = parsed.batch
         if parsed.refusals:
             refused = self._quarantined(parsed.refusals, wire, now, source)
             batch = Batch(series=batch.series, points=batch.points, items=(*batch.items, *refused))
         if batch.items or batch.points is not None:
             await self.appender.append(batch)
-            if batch.series:
-                self.index.kept(batch.series)
+            self.kept(wire, batch, now)
         self._count(wire, parsed)
         return Receipt(
             accepted=parsed.accepted,
             rejected=len(parsed.refusals),
             refusals=tuple(parsed.refusals[:MAX_REPORTED]),
         )
+
+    def read(self, wire: str, body: bytes, now: Ms, services: frozenset[str]) -> Parsed:
+        """What ``wire`` makes of a body now. ``BadInput`` when it cannot be read."""
+        mapping = self.catalogue().mapping
+        return self.wires[wire](body, Incoming(now=now, mapping=mapping, services=services))
+
+    def kept(self, wire: str, batch: Batch, now: Ms) -> None:
+        """This is on disk, came by ``wire``, and was taken at ``now``."""
+        if batch.series:
+            self.index.kept(batch.series)
+        for item in batch.items:
+            self._unmapped.item(wire, item, now)
+        if batch.points is not None:
+            self.index.came(batch.points, now)
+
+    def unmapped(self) -> Book:
+        """What came and is nobody's."""
+        for series, count, at in self.index.unmapped():
+            self._unmapped.series(METRICS, series, count, at)
+        return self._unmapped
 
     def _quarantined(
         self, refusals: list[Refusal], wire: str, now: Ms, source: str
@@ -140,6 +174,6 @@ class Intake:
         ]
 
     def _count(self, wire: str, parsed: Parsed) -> None:
-        self.counts[wire, "accepted"] += parsed.accepted
+        self.counts[wire, ACCEPTED] += parsed.accepted
         for refusal in parsed.refusals:
             self.counts[wire, refusal.reason.value] += 1

@@ -75,6 +75,55 @@ def test_labels_in_the_data_name_it_where_attributes_are_silent() -> None:
 
 
 @pytest.mark.parametrize(
+    ("wire", "expected"),
+    [
+        # the data itself, where attributes and labels are silent
+        ({"data": {"service": "orders", "environment": "prod"}}, ("prod", "orders")),
+        ({"service": "a", "data": {"service": "b", "environment": "prod"}}, ("prod", "a")),
+        ({"data": {"service": "b", "labels": {"service": "a"}}}, ("default", "a")),
+        ({"data": {"service": {"name": "orders"}}}, ("default", "")),
+        ({"data": {"service": "x" * 1_025}}, ("default", "")),
+        # a subject as opx names a service, where all else is silent
+        ({"subject": "service/prod/orders"}, ("prod", "orders")),
+        ({"subject": "service/prod/orders", "service": "a"}, ("default", "a")),
+        ({"subject": "service/prod/orders", "environment": "prod"}, ("prod", "orders")),
+        # they contradict each other
+        ({"subject": "service/prod/orders", "environment": "lab"}, ("lab", "")),
+        # any other subject says nothing
+        ({"subject": "orders"}, ("default", "")),
+        ({"subject": "prod/orders"}, ("default", "")),
+        ({"subject": "service//orders"}, ("default", "")),
+        ({"subject": "service/prod/"}, ("default", "")),
+        ({"subject": "service/prod/orders/x"}, ("default", "")),
+    ],
+)
+def test_whose_it_is(wire: dict[str, Any], expected: tuple[str, str]) -> None:
+    """Attributes, then labels in the data, then the data, then the subject; never a guess."""
+    assert one(**wire).identity == Identity(*expected)
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "opx.file.drifted": {
+        "path": "/srv/orders/config.yaml",
+        "expected": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "found": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+        "actor": "ann",
+    },
+    "opx.config.changed": {"path": "/srv/orders/config.yaml", "actor": "ann"},
+    "opx.release.deployed": {"release": "2.4.1", "previous": "2.4.0", "actor": "ci"},
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_the_data_of_a_change_comes_through_whole(kind: str) -> None:
+    """Paths, hashes, releases and actors are no secrets; a secret beside them is."""
+    event = one(type=kind, service="orders", data={**CHANGES[kind], "password": "hunter2"})
+
+    assert (event.type, event.severity, event.identity.service) == (kind, None, "orders")
+    assert event.data == {**CHANGES[kind], "password": "[masked]"}
+
+
+@pytest.mark.parametrize(
     ("wire", "data"),
     [
         ({"data": "text"}, {"value": "text"}),

@@ -85,6 +85,44 @@ def test_a_time_that_is_none(text: str) -> None:
     assert reason(lambda: checks.instant(text)) is Reason.BAD_TIME
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2026-01-01T00:00:00.25Z", NOW + 250),
+        ("2026-01-01T00:00:00.250999999Z", NOW + 250),
+        ("2026-01-01T01:00:00+01:00", NOW),
+        (1_767_225_600, NOW),
+        (1_767_225_600.25, NOW + 250),
+        (NOW, NOW),
+        (NOW * 1_000 + 999, NOW),
+        (NOW * 1_000_000 + 999_999, NOW),
+        ("1767225600", NOW),
+        (str(NOW * 1_000_000), NOW),
+        (0, 0),
+        (-1, -1_000),
+        (10**11 - 1, (10**11 - 1) * 1_000),
+        (10**11, 10**11),
+        (10**14, 10**11),
+        (10**17, 10**11),
+    ],
+)
+def test_a_time_in_any_unit(value: object, expected: int) -> None:
+    """A number's size says whether it is s, ms, µs or ns; finer than a millisecond is cut."""
+    assert checks.moment(value) == expected
+
+
+NO_TIMES = [
+    *(10**20, float("inf"), float("nan"), "9" * 5_000, "2026-01-01 00:00:00"),
+    *("", True, None, [NOW]),
+]
+
+
+@pytest.mark.parametrize("value", NO_TIMES, ids=repr)
+def test_a_time_in_no_unit(value: object) -> None:
+    """What is no instant, has no zone, or is no number of any unit has the reason BAD_TIME."""
+    assert reason(lambda: checks.moment(value)) is Reason.BAD_TIME
+
+
 def test_data_is_shallow_and_its_numbers_fit() -> None:
     """Sixteen levels and 64 bits, in lists and mappings alike."""
     nested: object = 1

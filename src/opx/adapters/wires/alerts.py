@@ -10,6 +10,7 @@ only its end must be recent. It must never take an alert without a label.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -41,13 +42,43 @@ class WireAlert(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
 _shape = bodies.Shape(WireAlert)
 
 
-def _alert(wire: WireAlert, incoming: Incoming) -> Alert:
+def times(wire: WireAlert, now: Ms, usual_end: Ms) -> tuple[Ms, Ms]:
+    """When it starts and ends; ``usual_end`` where that was not sent. ``Unfit`` if neither can
+    be believed."""
+    start, end = _instant(wire.starts_at), _instant(wire.ends_at)
+    if start is None:
+        start = now if end is None else min(now, end)
+    if start < 0:
+        raise Unfit(Reason.TOO_OLD, "it starts before 1970")
+    if end is None:
+        end = usual_end
+    if start > now + checks.MAX_FUTURE:
+        raise Unfit(Reason.IN_FUTURE, "it starts more than 10 minutes ahead of this clock")
+    if end < start:
+        raise Unfit(Reason.ENDS_BEFORE_START, "it ends before it starts")
+    if end < now - checks.MAX_AGE:
+        raise Unfit(Reason.TOO_OLD, "it ended more than 7 days ago")
+    if end > now + MAX_END:
+        raise Unfit(Reason.IN_FUTURE, "it ends more than a year ahead of this clock")
+    return start, end
+
+
+def _usual(wire: WireAlert, now: Ms) -> tuple[Ms, Ms]:
+    return times(wire, now, now + RESOLVE_AFTER)
+
+
+def alert(
+    wire: WireAlert,
+    incoming: Incoming,
+    read: Callable[[WireAlert, Ms], tuple[Ms, Ms]] = _usual,
+) -> Alert:
+    """The alert that its labels make it. ``read``: when it starts and ends, by this wire."""
     labels = checks.labels(wire.labels)
     if not labels:
         raise Unfit(Reason.NO_LABELS, "an alert needs at least one label that is not empty")
     whose = identity.resolve(labels, incoming.mapping)
     checks.scope(whose, incoming.services)
-    starts_at, ends_at = _times(wire, incoming.now)
+    starts_at, ends_at = read(wire, incoming.now)
     return Alert(
         fingerprint=ids.derived("alert", labels),
         identity=whose,
@@ -58,25 +89,6 @@ def _alert(wire: WireAlert, incoming: Incoming) -> Alert:
         ends_at=ends_at,
         received_at=incoming.now,
     )
-
-
-def _times(wire: WireAlert, now: Ms) -> tuple[Ms, Ms]:
-    start, end = _instant(wire.starts_at), _instant(wire.ends_at)
-    if start is None:
-        start = now if end is None else min(now, end)
-    if start < 0:
-        raise Unfit(Reason.TOO_OLD, "it starts before 1970")
-    if end is None:
-        end = now + RESOLVE_AFTER
-    if start > now + checks.MAX_FUTURE:
-        raise Unfit(Reason.IN_FUTURE, "it starts more than 10 minutes ahead of this clock")
-    if end < start:
-        raise Unfit(Reason.ENDS_BEFORE_START, "it ends before it starts")
-    if end < now - checks.MAX_AGE:
-        raise Unfit(Reason.TOO_OLD, "it ended more than 7 days ago")
-    if end > now + MAX_END:
-        raise Unfit(Reason.IN_FUTURE, "it ends more than a year ahead of this clock")
-    return start, end
 
 
 def _instant(text: str) -> Ms | None:
@@ -91,5 +103,5 @@ def _annotations(wire: WireAlert) -> dict[str, str]:
     return checks.labels(wire.annotations, "annotation") if wire.annotations else {}
 
 
-parse = partial(bodies.parse, _shape, _alert)
+parse = partial(bodies.parse, _shape, alert)
 """``(body, incoming) -> Parsed`` with one ``Alert`` for each alert that was taken."""

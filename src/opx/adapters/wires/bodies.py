@@ -54,36 +54,35 @@ class Shape(Generic[T]):
 
         ``BadInput`` when the body is not JSON, ``TooLarge`` beyond ``MAX_ITEMS``.
         """
-        alone = not body.lstrip(b" \t\r\n").startswith(b"[")
-        if len(body) <= self._most:
-            try:
-                items = [self._one.decode(body)] if alone else self._many.decode(body)
-                return Found(range(len(items)), bounded(items), [])
-            except _UNREADABLE:
-                pass  # which item it is, and whether it is JSON at all, is found out below
-        try:
-            raws = [_one_raw.decode(body)] if alone else _many_raws.decode(body)
-        except RecursionError:
-            raise BadInput("the body is nested too deep") from None
-        except ValueError as error:
-            raise BadInput(f"the body is not JSON: {error}") from None
-        return self._each(bounded(raws))
+        items = self.whole(body)
+        return self.each(raws(body)) if items is None else Found(range(len(items)), items, [])
 
-    def _each(self, raws: Iterable[msgspec.Raw]) -> Found[T]:
+    def whole(self, body: bytes) -> list[T] | None:
+        """Every item of the body, decoded in one go; None unless all have this shape."""
+        if len(body) > self._most:
+            return None
+        try:
+            return bounded([self._one.decode(body)] if _alone(body) else self._many.decode(body))
+        except _UNREADABLE:
+            return None  # which item it is, and whether it is JSON at all, is found out later
+
+    def each(self, raws: Iterable[msgspec.Raw | bytes]) -> Found[T]:
+        """The items of which these are the bytes, each read alone."""
         numbers: list[int] = []
         items: list[T] = []
         refusals: list[Refusal] = []
         for number, raw in enumerate(raws):
             item = bytes(raw)
             try:
-                items.append(self._read(item))
+                items.append(self.read(item))
             except Unfit as error:
                 refusals.append(refusal(number, error, item))
             else:
                 numbers.append(number)
         return Found(numbers, items, refusals)
 
-    def _read(self, item: bytes) -> T:
+    def read(self, item: bytes) -> T:
+        """One item. ``Unfit`` when it is too large, too deep or of another shape."""
         if len(item) > self._most:
             raise Unfit(Reason.TOO_LARGE, f"an item has at most {self._most} bytes")
         try:
@@ -92,6 +91,21 @@ class Shape(Generic[T]):
             raise Unfit(Reason.TOO_DEEP, "the item is nested too deep") from None
         except ValueError as error:
             raise Unfit(Reason.MALFORMED, str(error)[:200]) from None
+
+
+def raws(body: bytes) -> list[msgspec.Raw]:
+    """The bytes of each item of a JSON body, a list of them or one alone. ``BadInput`` when it
+    is not JSON, ``TooLarge`` beyond ``MAX_ITEMS``."""
+    try:
+        return bounded([_one_raw.decode(body)] if _alone(body) else _many_raws.decode(body))
+    except RecursionError:
+        raise BadInput("the body is nested too deep") from None
+    except ValueError as error:
+        raise BadInput(f"the body is not JSON: {error}") from None
+
+
+def _alone(body: bytes) -> bool:
+    return not body.lstrip(b" \t\r\n").startswith(b"[")
 
 
 def bounded(items: list[T]) -> list[T]:

@@ -3,7 +3,9 @@
 """CloudEvents 1.0 in structured JSON mode, one or a batch.
 
 ``POST /events``. Whose event it is comes from extension attributes (``environment``,
-``service``, ...) and, where those are silent, from ``data.labels``. An event's own
+``service``, ...), where those are silent from ``data.labels``, then from texts of those
+names in ``data`` itself, and at last from a subject written as opx names a service:
+``service/ENVIRONMENT/NAME``. Any other subject is not read: it would be a guess. An event's own
 ``severity`` is an extension attribute too; a word that is not known is refused, because
 guessing how bad something is would be silent.
 """
@@ -65,14 +67,37 @@ def _id(id: str) -> str:
 
 def _identity(wire: dict[str, Any], mapping: MappingRule) -> Identity:
     data = wire.get("data")
-    inner = data.get("labels") if isinstance(data, dict) else None
+    data = data if isinstance(data, dict) else {}
+    inner = data.get("labels")
     labels = {}
     for name in identity.names(mapping):
         value = _text(wire, name)
         if not value and isinstance(inner, dict):
             value = _text(inner, name)
-        labels[name] = masking.text(value)
-    return identity.resolve(labels, mapping)
+        labels[name] = masking.text(value or _plain(data, name))
+    whose = identity.resolve(labels, mapping)
+    return whose if whose.service else _by_subject(whose, _text(wire, "subject"), labels, mapping)
+
+
+def _plain(data: dict[str, Any], name: str) -> str:
+    """A text of the data; what is there by that name may also be something else entirely."""
+    value = data.get(name)
+    return value if isinstance(value, str) and len(value) <= MAX_ATTRIBUTE else ""
+
+
+def _by_subject(
+    whose: Identity, subject: str, labels: dict[str, str], mapping: MappingRule
+) -> Identity:
+    """Who a subject of the form ``service/ENVIRONMENT/NAME`` says it is, unless an environment
+    was named that is another."""
+    kind, _, place = subject.partition("/")
+    environment, _, service = place.partition("/")
+    named = any(labels[name] for name in mapping.environment)
+    if kind != "service" or not environment or not service or "/" in service:
+        return whose
+    if named and environment != whose.environment:
+        return whose
+    return Identity(masking.text(environment), masking.text(service), whose.resource)
 
 
 def _severity(word: str) -> Severity | None:

@@ -2,9 +2,9 @@
 
 """Metric points as JSON, and the index that numbers their series.
 
-``POST /metrics``: one point ``{metric, value, timestamp, labels}``, a list of them, or
-``{"metrics": [...]}``. The hot path of opx: labels stay undecoded bytes, and a series that
-was seen before costs two dictionary look-ups; points are columns from the start.
+``POST /metrics``, in each of the forms of ``forms.py``. The hot path of opx: labels stay
+undecoded bytes, and a series that was seen before costs two dictionary look-ups; points are
+columns from the start.
 
 A sid leaves this module only in a batch that also carries its ``Series``, until one such
 batch is known to be on disk (``kept``): a reader of the log never meets a sid it was not
@@ -16,44 +16,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from opx.adapters.wires import bodies
+from opx.adapters.wires import bodies, forms
+from opx.adapters.wires.forms import WirePoint
+from opx.adapters.wires.nobodys import Nobodys
 from opx.core.base.time import Ms
 from opx.core.ingest import checks, identity
 from opx.core.ingest.checks import Reason, Unfit
 from opx.core.ingest.signals import MetricBatch, Series
-from opx.engine.intake import Incoming, Parsed, Parser
+from opx.engine.intake import MAX_REPORTED, Incoming, Parsed, Parser
 from opx.engine.ports import Batch
-from opx.errors import BadInput
 
 MAX_SERIES = 250_000
 MAX_LABEL_BYTES = 16_384
 CACHE_BYTES = 64 << 20
 _ENTRY_BYTES = 150
 """About what one cached spelling costs beside its own bytes."""
-_ANY_SIZE = 1 << 40
 _NEVER: Ms = -(1 << 62)
-
-
-class WirePoint(msgspec.Struct, gc=False, omit_defaults=True):
-    metric: str
-    value: float
-    timestamp: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)] | str | None = None
-    labels: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-class _Envelope(msgspec.Struct):
-    metrics: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-# A point is as large as its labels, and those are measured when they are first seen.
-_shape = bodies.Shape(WirePoint, most=_ANY_SIZE)
-_envelope = msgspec.json.Decoder(_Envelope)
 _labels = msgspec.json.Decoder(dict[str, str])
 _encode = msgspec.json.Encoder().encode
 
@@ -67,7 +51,9 @@ class SeriesIndex:
         self._unkept: dict[int, Series] = {}
         self._cache: dict[str, dict[bytes, int]] = {}
         self._cached = 0
+        self._nobodys = Nobodys()
         for series in known:
+            self._nobodys.learn(series)
             self._by_sid[series.sid] = series
             self._by_name[series.metric, tuple(sorted(series.labels.items()))] = series.sid
         self._next = max(self._by_sid, default=-1) + 1
@@ -102,6 +88,14 @@ class SeriesIndex:
         for one in series:
             self._unkept.pop(one.sid, None)
 
+    def came(self, points: MetricBatch, at: Ms) -> None:
+        """These points were kept at ``at``."""
+        self._nobodys.came(points, at)
+
+    def unmapped(self) -> list[tuple[Series, int, Ms]]:
+        """The series that are nobody's, as ``Nobodys.told``."""
+        return self._nobodys.told()
+
     def _learn(self, metric: str, raw: bytes, incoming: Incoming) -> int:
         """A spelling of labels that was not seen before: another one of a known series,
         since clients differ in order and spaces, or a new series."""
@@ -123,6 +117,7 @@ class SeriesIndex:
             series = Series(sid=sid, metric=metric, labels=labels, identity=whose)
             self._by_name[name] = sid
             self._by_sid[sid] = self._unkept[sid] = series
+            self._nobodys.learn(series)
         self._remember(metric, raw, sid)
         return sid
 
@@ -143,7 +138,7 @@ def parser(index: SeriesIndex) -> Parser:
 
 def parse(index: SeriesIndex, body: bytes, incoming: Incoming) -> Parsed:
     """A body of points as one ``MetricBatch`` with the series that are new in it."""
-    numbers, points, refusals = _points(body)
+    numbers, points, refusals = forms.points(body)
     at = np.array(_instants(points, incoming.now), dtype=np.int64)
     value = np.array([point.value for point in points], dtype=np.float64)
     fit = _fit(at, value, incoming.now)
@@ -156,7 +151,9 @@ def parse(index: SeriesIndex, body: bytes, incoming: Incoming) -> Parsed:
                     _explain(point, incoming.now)
                 sids.append(index.sid(point, incoming))
             except Unfit as error:
-                refusals.append(bodies.refusal(numbers[row], error, _encode(point)))
+                # One column's labels may be long and its points many; few of them are kept.
+                item = _encode(point) if len(refusals) < MAX_REPORTED else b""
+                refusals.append(bodies.refusal(numbers[row], error, item))
             else:
                 rows.append(row)
         at, value = at[rows], value[rows]
@@ -166,19 +163,6 @@ def parse(index: SeriesIndex, body: bytes, incoming: Incoming) -> Parsed:
     columns = MetricBatch(sid=np.array(sids, dtype=np.int32), at=at, value=value)
     batch = Batch(series=index.unkept(sids), points=columns)
     return Parsed(batch=batch, accepted=len(sids), refusals=refusals)
-
-
-def _points(body: bytes) -> bodies.Found[WirePoint]:
-    if body.lstrip(b" \t\r\n").startswith(b"{"):
-        try:
-            wrapped = _envelope.decode(body).metrics
-        except RecursionError:
-            raise BadInput("the body is nested too deep") from None
-        except ValueError as error:
-            raise BadInput(f"the body is not JSON: {error}") from None
-        if isinstance(wrapped, msgspec.Raw):
-            body = bytes(wrapped)
-    return _shape.items(body)
 
 
 def _instants(points: list[WirePoint], now: Ms) -> list[Ms]:

@@ -31,6 +31,11 @@ MAX_AGE: Ms = 7 * DAY
 KEPT_TEXT = 4_096
 """How much of a refused item the quarantine keeps, in characters."""
 
+# A number's size says its unit: in each, the numbers below the bound end in the year 5138,
+# and those from the bound of the unit before begin in 1973 at the latest.
+_SIZES = ((10**11, 1_000, 1), (10**14, 1, 1), (10**17, 1, 1_000), (10**20, 1, 1_000_000))
+"""Seconds, milliseconds, microseconds, nanoseconds: below what, and how it becomes ``Ms``."""
+_NUMBER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]*", re.ASCII)
 _INT64 = 1 << 63
 
@@ -129,6 +134,24 @@ def instant(text: str) -> Ms:
         return opx_time.from_wire(text)
     except (ValueError, OverflowError):
         raise Unfit(Reason.BAD_TIME, "a time is written 2026-01-01T00:00:00.000Z") from None
+
+
+def moment(value: object) -> Ms:
+    """An instant as loggers and samplers write it: RFC 3339, or the s, ms, µs or ns since 1970
+    as a number or its digits. ``Unfit`` when it is none of them."""
+    if isinstance(value, str):
+        return _since_1970(int(value)) if _NUMBER.fullmatch(value) else instant(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _since_1970(value)
+    raise Unfit(Reason.BAD_TIME, "a time is a text or a number")
+
+
+def _since_1970(number: float) -> Ms:
+    for bound, times, parts in _SIZES:
+        if abs(number) < bound:
+            whole = number * times
+            return whole // parts if isinstance(whole, int) else round(whole / parts)
+    raise Unfit(Reason.BAD_TIME, "no unit makes this number a time")
 
 
 def recent(at: Ms, now: Ms) -> Ms:

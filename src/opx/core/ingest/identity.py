@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from opx.core.ingest.services import MappingRule
-from opx.core.ingest.signals import Identity
+from opx.core.ingest.signals import Identity, Series
 
 
 def resolve(labels: Mapping[str, str], mapping: MappingRule) -> Identity:
@@ -34,3 +34,14 @@ def _first(labels: Mapping[str, str], candidates: Iterable[str]) -> str:
         if value:
             return value
     return ""
+
+
+def labels_of(series: Series) -> dict[str, str]:
+    """Every label that a series can be chosen by: its own, and what its identity says."""
+    whose = series.identity
+    named = {
+        "environment": whose.environment,
+        "service": whose.service,
+        "resource": whose.resource,
+    }
+    return {**series.labels, **{name: value for name, value in named.items() if value}}

@@ -19,6 +19,14 @@ if TYPE_CHECKING:  # `hands` needs these nouns and not 20 MB of arrays
     from numpy.typing import NDArray
 
 
+MESSAGE_KEPT = 8_192
+"""Bytes of a log line's message that are kept."""
+
+
+ACCEPTED = "accepted"
+"""What became of an item that was taken, where others have the reason why not."""
+
+
 class Severity(IntEnum):
     """How bad. Lower is worse: SEV1 is a disaster, SEV5 a remark."""
 
@@ -96,9 +104,37 @@ class Event:
     data: dict[str, object] = field(default_factory=dict)
 
 
+class LogLevel(IntEnum):
+    """How loud a line is. Higher is worse, the other way round than ``Severity``."""
+
+    TRACE = 1
+    DEBUG = 2
+    INFO = 3
+    WARN = 4
+    ERROR = 5
+    FATAL = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line that a program wrote. ``message``: masked, at most ``MESSAGE_KEPT`` bytes of it.
+    ``fields``: masked too, and within the bounds of labels."""
+
+    identity: Identity
+    at: Ms
+    received_at: Ms
+    level: LogLevel
+    message: str
+    fields: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """An item that was not taken, kept with the reason (the quarantine)."""
+    """An item that was not taken, kept with the reason (the quarantine).
+
+    ``replayed_at``, ``replayed_by``: when it was last sent through its wire again, and who had
+    it sent. ``result``: ``ACCEPTED``, or the reason for which it was refused once more.
+    """
 
     id: str
     at: Ms
@@ -106,6 +142,9 @@ class Rejected:
     reason: str
     item: str
     source: str = ""
+    replayed_at: Ms | None = None
+    replayed_by: str = ""
+    result: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +154,4 @@ class Tick:
     at: Ms
 
 
-Item: TypeAlias = Alert | Event | Rejected | Tick
+Item: TypeAlias = Alert | Event | LogLine | Rejected | Tick
