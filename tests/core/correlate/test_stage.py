@@ -11,7 +11,7 @@ import pytest
 
 from opx.core.base.time import DAY, MINUTE, SECOND, Ms
 from opx.core.correlate import stage
-from opx.core.correlate.episode import Episode, Group, Suppressed
+from opx.core.correlate.episode import Episode, Group, Member, Suppressed
 from opx.core.correlate.stage import SenseState
 from opx.core.detect.finding import ClearReason, Finding, FindingKind, FindingState
 from opx.core.ingest.signals import Identity, Severity
@@ -71,6 +71,9 @@ def test_the_first_finding_begins_an_episode() -> None:
         Episode(
             id=Episode.id_of(ORDERS, finding.id),
             group=ORDERS,
+            members=(
+                Member(ORDERS, T, T, symptoms=1, rules=("alert",), by_severity=(0, 0, 1, 0, 0)),
+            ),
             started_at=T,
             last_at=T,
             open_symptoms=1,

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from opx.core.base.time import Ms
 from opx.core.correlate.episode import Episode, Group
 from opx.core.incident import gate, lifecycle
-from opx.core.incident.incident import Promotion, PromotionReason, PromotionVerdict
+from opx.core.incident.incident import Promotion, PromotionReason, PromotionVerdict, Status
 from opx.core.ingest.signals import Severity
 
 T: Ms = 1_767_225_600_000
@@ -65,3 +67,16 @@ def test_an_episode_with_an_incident_attaches_to_it() -> None:
     judged = gate.promote(one, incident, T)
 
     assert (judged.verdict, judged.reason) == (ATTACH, PromotionReason.INCIDENT_EXISTS)
+
+
+@pytest.mark.parametrize("status", [Status.RESOLVED, Status.CLOSED])
+def test_what_people_have_ended_opens_again_only_for_what_is_new(status: Status) -> None:
+    """The same symptoms do not; a new one opens the next incident by itself."""
+    one = episode(3)
+    ended = replace(lifecycle.opened(one, gate.promote(one, None, T), "x", None, T), status=status)
+
+    same = gate.promote(one, ended, T)
+    other = gate.promote(one, ended, T, fresh=True)
+
+    assert (same.verdict, same.reason) == (WAIT, PromotionReason.RESOLVED)
+    assert (other.verdict, other.reason) == (OPEN, PromotionReason.SYMPTOM)

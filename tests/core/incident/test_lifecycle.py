@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from opx.core.base.time import Ms
 from opx.core.correlate.episode import Episode, Group
 from opx.core.incident import gate, lifecycle
-from opx.core.incident.incident import Incident, Priority, Status
+from opx.core.incident.incident import (
+    Incident,
+    Priority,
+    Resolution,
+    ResolutionKind,
+    Status,
+)
 from opx.core.incident.lifecycle import Change
 from opx.core.ingest.signals import Severity
 from opx.errors import IllegalChange
@@ -49,6 +55,7 @@ def test_a_new_incident() -> None:
         updated_at=T,
         symptoms=1,
         previous="i0",
+        services=("orders",),
     )
 
 
@@ -69,12 +76,18 @@ LEGAL = {
     (Status.MITIGATING, Change.EPISODE_ENDED, Status.RESOLVED),
     (Status.MITIGATED, Change.EPISODE_ENDED, Status.RESOLVED),
     (Status.RESOLVED, Change.CLOSE, Status.CLOSED),
+    (Status.OPEN, Change.MERGED, Status.CLOSED),
+    (Status.MITIGATING, Change.MERGED, Status.CLOSED),
+    (Status.MITIGATED, Change.MERGED, Status.CLOSED),
+    (Status.OPEN, Change.RESOLVE, Status.RESOLVED),
+    (Status.MITIGATING, Change.RESOLVE, Status.RESOLVED),
+    (Status.MITIGATED, Change.RESOLVE, Status.RESOLVED),
 }
 
 
 @pytest.mark.parametrize(("before", "change"), list(product(Status, Change)))
 def test_every_change_from_every_status(before: Status, change: Change) -> None:
-    """Eight are possible; every other is refused by name, with what would be possible."""
+    """Those listed are possible; every other is refused by name, with what would be possible."""
     after = next((end for start, what, end in LEGAL if (start, what) == (before, change)), None)
 
     if after is None:
@@ -103,7 +116,7 @@ def test_each_status_keeps_its_time() -> None:
 
 @given(changes=st.lists(st.sampled_from(Change), max_size=30))
 def test_no_transition_leaves_closed_and_versions_rise_by_one(changes: list[Change]) -> None:
-    """Whatever is tried in whatever order."""
+    """Whatever is tried in whatever order; and what is resolved can only be closed."""
     one = incident()
     for change in changes:
         try:
@@ -112,16 +125,90 @@ def test_no_transition_leaves_closed_and_versions_rise_by_one(changes: list[Chan
             assert change not in lifecycle.legal(one.status)
             continue
         assert one.status is not Status.CLOSED
+        assert one.status is not Status.RESOLVED or after.status is Status.CLOSED
         assert after.version == one.version + 1
         one = after
     assert one.version <= len(changes) + 1
 
 
 def test_nothing_is_possible_once_closed() -> None:
-    """Not even an acknowledgement."""
+    """Not even an acknowledgement; but that it goes on as another, unless it does already."""
     assert lifecycle.legal(Status.CLOSED) == ()
-    with pytest.raises(IllegalChange, match="possible: nothing"):
-        lifecycle.acknowledge(incident(Status.CLOSED), "ann", T)
+    closed = incident(Status.CLOSED)
+    with pytest.raises(IllegalChange, match=r"acknowledge is not possible.*possible: reopen$"):
+        lifecycle.acknowledge(closed, "ann", T)
+    with pytest.raises(IllegalChange, match=r"assign is not possible.*possible: nothing$"):
+        lifecycle.assign(replace(closed, merged_into="i7"), "bob", T)
+
+
+def test_a_person_resolves_and_says_as_what() -> None:
+    """It is over then, with who said so, as what and why; closing it keeps that."""
+    said = Resolution(kind=ResolutionKind.WONT_FIX, by="ann", text="it is going away")
+
+    one = lifecycle.resolve(incident(), said, T + 3)
+
+    assert (one.status, one.resolution, one.resolved_at) == (Status.RESOLVED, said, T + 3)
+    assert (one.version, one.updated_at) == (2, T + 3)
+    assert lifecycle.apply(one, Change.CLOSE, T + 4).resolution == said
+
+
+def test_it_is_assigned_to_the_last_who_was_named() -> None:
+    """One version further each time; the status stays."""
+    one = lifecycle.assign(lifecycle.assign(incident(), "ann", T + 1), "bob", T + 2)
+
+    assert (one.assigned_to, one.status, one.version) == ("bob", Status.OPEN, 3)
+
+
+@pytest.mark.parametrize("status", [Status.RESOLVED, Status.CLOSED])
+def test_what_is_reopened_is_a_new_incident(status: Status) -> None:
+    """It names the old one, is as severe, and nobody has it yet; the old one is not touched."""
+    said = Resolution(kind=ResolutionKind.FIXED, by="ann")
+    old = replace(
+        incident(status),
+        runs=2,
+        insight="x",
+        acknowledged_by="ann",
+        assigned_to="bob",
+        resolution=said,
+        resolved_at=T + 5,
+        closed_at=T + 6,
+        version=9,
+    )
+
+    new = lifecycle.reopen(old, T + 60)
+
+    expected = replace(
+        incident(),
+        id=Incident.id_after(old.id),
+        previous=old.id,
+        opened_at=T + 60,
+        updated_at=T + 60,
+    )
+    assert new == expected
+    assert new.id != old.id
+
+
+@pytest.mark.parametrize("status", [Status.OPEN, Status.MITIGATING, Status.MITIGATED])
+def test_what_is_not_over_is_not_reopened(status: Status) -> None:
+    """And the refusal names what is possible instead."""
+    with pytest.raises(IllegalChange, match=r"reopen is not possible.*possible: .*resolve"):
+        lifecycle.reopen(incident(status), T)
+
+
+def test_what_was_merged_is_reopened_where_it_went_on() -> None:
+    """The refusal names that incident."""
+    with pytest.raises(IllegalChange, match="possible: reopen i7"):
+        lifecycle.reopen(replace(incident(Status.CLOSED), merged_into="i7"), T)
+
+
+def test_an_episode_whose_incident_people_ended_opens_the_next() -> None:
+    """Its id is not the first one's, and it names that."""
+    old = incident(Status.RESOLVED)
+    promotion = gate.promote(EPISODE, old, T + 9, fresh=True)
+
+    new = lifecycle.opened(EPISODE, promotion, "orders is down", "i0", T + 9, old)
+
+    assert (new.id, new.previous) == (Incident.id_after(old.id), old.id)
 
 
 @pytest.mark.parametrize("status", list(Status))

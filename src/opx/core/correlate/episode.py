@@ -23,15 +23,34 @@ class Group:
     service: str
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A group that an episode holds, and its share of it, so that it can be taken out again:
+    ``since`` when it is ill and when its last symptom was over (``quiet_since``), since when
+    nothing at all speaks against it (``well``), its newest finding and what it counts for."""
+
+    group: Group
+    since: Ms
+    last_at: Ms
+    well: Ms | None = None
+    quiet_since: Ms | None = None
+    symptoms: int = 0
+    rules: tuple[str, ...] = ()
+    by_severity: tuple[int, ...] = (0, 0, 0, 0, 0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Episode:
-    """``started_at``, ``last_at``: its oldest and newest finding, either state.
-    ``quiet_since``: when the last open symptom cleared, None while one is open.
-    ``rules``, ``by_severity`` (SEV1 first): what it was scored by, so that a restart goes
-    on from the row. ``previous``: the episode before it, if any."""
+    """``group``: the root, where the trouble comes from; ``members``: everybody who suffers
+    from it, the root included, by name. ``started_at``, ``last_at``: its oldest and newest
+    finding, either state. ``quiet_since``: when the last open symptom cleared, None while one
+    is open. ``rules``, ``by_severity`` (SEV1 first): what it was scored by, so that a restart
+    goes on from the row. ``previous``: the episode before it, if any. ``merged_into``: the
+    episode that goes on for both, since ``ended_at``."""
 
     id: str
     group: Group
+    members: tuple[Member, ...] = ()
     started_at: Ms
     last_at: Ms
     quiet_since: Ms | None = None
@@ -44,11 +63,28 @@ class Episode:
     by_severity: tuple[int, ...] = (0, 0, 0, 0, 0)
     score: float = 0.0
     previous: str | None = None
+    merged_into: str | None = None
     version: int = 1
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return tuple(member.group for member in self.members) or (self.group,)
 
     @staticmethod
     def id_of(group: Group, first_finding: str) -> str:
         return ids.derived("episode", group, first_finding)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """What a person has decided about an episode that goes on. ``id``: the episode's; ``into``:
+    the one that goes on for it, if that still does; empty: it is over for them, whatever still
+    fires. ``symptoms``: how many it had when they looked."""
+
+    id: str
+    into: str = ""
+    symptoms: int = 0
+    at: Ms
 
 
 class Suppressed(StrEnum):
@@ -57,3 +93,4 @@ class Suppressed(StrEnum):
     DUPLICATE = "duplicate"
     CLEARED_BEFORE_FIRING = "cleared_before_firing"
     UNMAPPED = "unmapped"
+    SILENCED = "silenced"

@@ -13,14 +13,53 @@ groups that no ``Service`` document connects.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from opx.core.base.time import Ms
 from opx.core.correlate.episode import Group
+from opx.core.ingest.services import Catalogue
 
 Callees: TypeAlias = Callable[[Group], Iterable[Group]]
 _Graph: TypeAlias = Mapping[Group, list[Group]]
 _Rank: TypeAlias = tuple[Ms, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Who depends on whom, both ways, as the ``Service`` documents say."""
+
+    callees: Mapping[Group, tuple[Group, ...]] = field(default_factory=dict)
+    callers: Mapping[Group, tuple[Group, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, catalogue: Catalogue) -> Topology:
+        callees: dict[Group, tuple[Group, ...]] = {}
+        callers: dict[Group, list[Group]] = {}
+        for service in catalogue.services.values():
+            caller = Group(service.environment, service.name)
+            named = [Group(service.environment, name) for name in service.depends_on]
+            if named:
+                callees[caller] = tuple(named)
+            for callee in named:
+                callers.setdefault(callee, []).append(caller)
+        return cls(callees, {callee: tuple(those) for callee, those in callers.items()})
+
+    def below(self, group: Group) -> tuple[Group, ...]:
+        """What a group directly depends on."""
+        return self.callees.get(group, ())
+
+    def around(self, group: Group, ill: Callable[[Group], bool]) -> set[Group]:
+        """The ill groups that are connected with one through ill groups, itself left out."""
+        found: set[Group] = set()
+        todo = [group]
+        while todo:
+            one = todo.pop()
+            for other in (*self.callees.get(one, ()), *self.callers.get(one, ())):
+                if other != group and other not in found and ill(other):
+                    found.add(other)
+                    todo.append(other)
+        return found
 
 
 def roots(ill: Mapping[Group, Ms], callees: Callees) -> dict[Group, Group]:

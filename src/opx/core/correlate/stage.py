@@ -2,128 +2,36 @@
 
 """Correlation: findings in, episodes out.
 
-The step of stage 3. A finding joins the episode that its group has; a group without one
-begins one. An episode has ended when no symptom is open and five minutes have passed
-since the last one cleared (since its newest finding, where there was no symptom), by the
-findings' own times, so it does not matter whether a tick came in between. A late finding
-joins the episode that its group has now. It must never let two unmapped streams meet:
-each is a group of its own.
+The step of stage 3. A finding joins the episode that its group has. A group without one
+joins the trouble that it suffers from, or that suffers from it, along the dependencies
+(``problems``); else it begins one. A group that connects two episodes merges them, and one
+that turns out to suffer from another trouble is taken there, so the groups that are ill
+together are divided in the same way in whatever order they were found. An episode has
+ended when no symptom is open and five minutes have passed since the last one cleared (since
+its newest finding, where there was no symptom), by the findings' own times, so it does not
+matter whether a tick came in between; or when a person has ruled so. A late finding joins
+the episode that its group has now. It must never let two unmapped streams meet: each is a
+group of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from opx.core.base import ids
 from opx.core.base.time import DAY, Ms
-from opx.core.correlate import score
-from opx.core.correlate.episode import QUIET, Episode, Group, Suppressed
+from opx.core.correlate import problems
+from opx.core.correlate.episode import Episode, Group, Ruling, Suppressed
+from opx.core.correlate.live import Live, by_name, survivor
+from opx.core.correlate.problems import Topology
 from opx.core.detect.finding import Finding, FindingKind, FindingState
-from opx.core.ingest.signals import Severity
 
 UNMAPPED = "?"
 """A group whose service begins like this is one stream that is nobody's yet."""
 REMEMBERED: Ms = DAY
 """How long an ended episode is remembered as the one before the next."""
-
-
-@dataclass(slots=True)
-class _Live:
-    """An episode and what its row does not say. ``seen``: the ids that have fired in it."""
-
-    episode: Episode
-    seen: set[str] = field(default_factory=set)
-    open: set[str] = field(default_factory=set)
-    rules: set[str] = field(default_factory=set)
-    by_severity: list[int] = field(default_factory=lambda: [0] * len(Severity))
-    symptoms: int = 0
-    evidence: int = 0
-    started_at: Ms = 0
-    last_at: Ms = 0
-    cleared_at: Ms | None = None
-
-    @classmethod
-    def begun(cls, group: Group, first: Finding, previous: str | None) -> _Live:
-        episode = Episode(
-            id=Episode.id_of(group, first.id),
-            group=group,
-            started_at=first.at,
-            last_at=first.at,
-            previous=previous,
-            version=0,
-        )
-        return cls(episode=episode, started_at=first.at, last_at=first.at)
-
-    @classmethod
-    def of(cls, episode: Episode) -> _Live:
-        """Go on from a stored row; who is still open is for the caller to say."""
-        return cls(
-            episode=episode,
-            rules=set(episode.rules),
-            by_severity=list(episode.by_severity),
-            symptoms=episode.symptoms,
-            evidence=episode.evidence,
-            started_at=episode.started_at,
-            last_at=episode.last_at,
-            cleared_at=episode.quiet_since,
-        )
-
-    @property
-    def ends_at(self) -> Ms | None:
-        """When it ends if nothing more comes; None while a symptom is open."""
-        if self.open:
-            return None
-        return (self.last_at if self.cleared_at is None else self.cleared_at) + QUIET
-
-    def fire(self, finding: Finding) -> None:
-        self.seen.add(finding.id)
-        self.rules.add(finding.rule)
-        self.by_severity[finding.severity - 1] += 1
-        if finding.kind is FindingKind.SYMPTOM:
-            self.open.add(finding.id)
-            self.symptoms += 1
-        else:
-            self.evidence += 1
-        self._stretch(finding.at)
-
-    def clear(self, finding: Finding) -> None:
-        if finding.id in self.open:
-            self.open.discard(finding.id)
-            self.cleared_at = max(finding.at, self.cleared_at or 0)
-        self._stretch(finding.at)
-
-    def _stretch(self, at: Ms) -> None:
-        self.started_at = min(self.started_at, at)
-        self.last_at = max(self.last_at, at)
-
-    def give(self, ended_at: Ms | None = None) -> Episode:
-        """The next version of the row."""
-        quiet_since = None if self.open else self.cleared_at
-        weights = score.factors(
-            self.by_severity,
-            rules=len(self.rules),
-            signals=sum(self.by_severity),
-            spread=self.last_at - self.started_at,
-            window=QUIET,
-        )
-        worst = next(level for level, n in zip(Severity, self.by_severity, strict=True) if n)
-        self.episode = replace(
-            self.episode,
-            started_at=self.started_at,
-            last_at=self.last_at,
-            quiet_since=quiet_since,
-            ended_at=ended_at,
-            open_symptoms=len(self.open),
-            symptoms=self.symptoms,
-            evidence=self.evidence,
-            severity=worst,
-            rules=tuple(sorted(self.rules)),
-            by_severity=tuple(self.by_severity),
-            score=weights.score,
-            version=self.episode.version + 1,
-        )
-        return self.episode
+_ALONE = Topology()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -135,22 +43,48 @@ class Correlated:
     members: dict[str, list[Finding]] = field(default_factory=dict)
     episodes: list[Episode] = field(default_factory=list)
     suppressed: list[tuple[Finding, Suppressed]] = field(default_factory=list)
+    _touched: dict[str, Live] = field(default_factory=dict, repr=False, compare=False)
 
-    def accept(self, finding: Finding, live: _Live | None) -> None:
+    def accept(self, finding: Finding, live: Live | None) -> None:
         self.findings.append(finding)
         if live is not None:
+            self.goes_on(live)
             self.members.setdefault(live.episode.id, []).append(finding)
+
+    def goes_on(self, live: Live) -> None:
+        self._touched[live.episode.id] = live
+
+    def ended(self, episode: Episode) -> None:
+        self._touched.pop(episode.id, None)
+        self.episodes.append(episode)
+        if episode.merged_into is not None and episode.id in self.members:
+            self.members.setdefault(episode.merged_into, []).extend(self.members.pop(episode.id))
+
+    def moved(self, group: Group, one: Live, other: Live) -> None:
+        """A group was taken from one episode to the other."""
+        self.goes_on(one)
+        self.goes_on(other)
+        told = self.members.get(one.episode.id, [])
+        mine = [finding for finding in told if group_of(finding) == group]
+        if mine:
+            self.members[one.episode.id] = [finding for finding in told if finding not in mine]
+            self.members.setdefault(other.episode.id, []).extend(mine)
+
+    def done(self) -> Correlated:
+        """Give out what goes on, each once."""
+        self.episodes += [live.give() for live in self._touched.values()]
+        return self
 
 
 @dataclass(slots=True)
 class SenseState:
     """``live`` and the last ``ended`` episode by group; ``open``: ids of open findings;
-    ``quiet``: the groups whose episode ends by itself if nothing more comes."""
+    ``quiet``: the episodes, by id, that end by themselves if nothing more comes."""
 
-    live: dict[Group, _Live] = field(default_factory=dict)
-    ended: dict[Group, _Live] = field(default_factory=dict)
+    live: dict[Group, Live] = field(default_factory=dict)
+    ended: dict[Group, Live] = field(default_factory=dict)
     open: set[str] = field(default_factory=set)
-    quiet: set[Group] = field(default_factory=set)
+    quiet: dict[str, Live] = field(default_factory=dict)
 
     @classmethod
     def load(cls, episodes: Iterable[Episode], findings: Iterable[Finding]) -> SenseState:
@@ -158,20 +92,30 @@ class SenseState:
         one is to name) and the open findings."""
         state = cls()
         for episode in sorted(episodes, key=lambda episode: (episode.started_at, episode.id)):
+            if episode.merged_into is not None:
+                continue  # it goes on in another
+            live = Live.of(episode)
             known = state.live if episode.ended_at is None else state.ended
-            known[episode.group] = _Live.of(episode)
+            known.update(dict.fromkeys(episode.groups, live))
         for finding in findings:
             state.open.add(finding.id)
-            live = state.live.get(group_of(finding))
-            if live is not None and finding.at >= live.started_at:
-                live.seen.add(finding.id)
-                if finding.kind is FindingKind.SYMPTOM:
-                    live.open.add(finding.id)
-        state.quiet = {group for group, live in state.live.items() if not live.open}
+            found = state.live.get(group_of(finding))
+            part = found.parts[group_of(finding)] if found is not None else None
+            if part is not None and finding.at >= part.since:
+                part.adopt(finding)
+        for live in state.live.values():
+            state.rest(live)
         return state
 
+    def rest(self, live: Live) -> None:
+        """Note whether an episode ends by itself."""
+        if live.open:
+            self.quiet.pop(live.episode.id, None)
+        else:
+            self.quiet[live.episode.id] = live
+
     def open_episodes(self) -> list[Episode]:
-        return [live.episode for live in self.live.values()]
+        return list({live.episode.id: live.episode for live in self.live.values()}.values())
 
 
 def group_of(finding: Finding) -> Group:
@@ -188,11 +132,18 @@ def identity_of(group: Group) -> tuple[str, str]:
     return group.environment, "" if group.service.startswith(UNMAPPED) else group.service
 
 
-def step(state: SenseState, findings: Sequence[Finding], now: Ms) -> Correlated:
-    """Put each finding in its episode; told twice is told once. Episodes that end because
-    time has passed by ``now`` are the business of ``tick``."""
+def step(
+    state: SenseState,
+    findings: Sequence[Finding],
+    now: Ms,
+    topology: Topology = _ALONE,
+    rulings: Sequence[Ruling] = (),
+) -> Correlated:
+    """Do as people ruled, then put each finding in its episode; told twice is told once.
+    Episodes that end because time has passed by ``now`` are the business of ``tick``."""
     out = Correlated()
-    touched: dict[str, _Live] = {}
+    for ruling in rulings:
+        _obey(state, out, ruling)
     for finding in findings:
         group = group_of(finding)
         live = state.live.get(group)
@@ -200,41 +151,36 @@ def step(state: SenseState, findings: Sequence[Finding], now: Ms) -> Correlated:
         if idle is not None:
             out.suppressed.append((finding, idle))
             continue
-        if live is not None and live.ends_at is not None and live.ends_at <= finding.at:
-            touched.pop(live.episode.id, None)
-            out.episodes.append(_end(state, live, live.ends_at))
+        if live is not None and live.over(finding.at):
+            out.ended(_end(state, live, live.ends_at))
             live = None
         if finding.state is FindingState.FIRING:
-            live = _fire(state, group, live, finding)
-            touched[live.episode.id] = live
-        elif live is not None and finding.id in live.seen:
-            touched[live.episode.id] = live
-            _clear(state, live, finding)
+            if live is not None and _relapsed(live, group, finding):
+                _part(state, out, live, group)
+                live = None
+            if live is None or finding.at < live.parts[group].since:
+                live = _place(state, out, group, finding, topology)
+            _fire(state, group, live, finding)
+        elif live is not None and live.seen(group, finding.id):
+            _clear(state, group, live, finding)
         else:
-            live = None  # evidence that outlived its episode
+            live = None  # it outlived its episode
             state.open.discard(finding.id)
         out.accept(finding, live)
-    out.episodes += [live.give() for live in touched.values()]
-    return out
+    return out.done()
 
 
 def tick(state: SenseState, now: Ms) -> list[Episode]:
     """End the episodes that have been quiet for long enough by ``now``."""
-    due = []
-    for group in state.quiet:
-        ends_at = state.live[group].ends_at
-        if ends_at is not None and ends_at <= now:
-            due.append((ends_at, group.environment, group.service))
-    ended = [
-        _end(state, state.live[Group(environment, service)], ends_at)
-        for ends_at, environment, service in sorted(due)
-    ]
+    due = [live for live in state.quiet.values() if live.over(now)]
+    due.sort(key=lambda live: (live.ends_at or 0, live.root.environment, live.root.service))
+    ended = [_end(state, live, live.ends_at) for live in due]
     _forget(state, now)
     return ended
 
 
 def _idle(
-    state: SenseState, group: Group, live: _Live | None, finding: Finding
+    state: SenseState, group: Group, live: Live | None, finding: Finding
 ) -> Suppressed | None:
     """Why a finding changes nothing, or None when it does. ``live``: its group's episode."""
     if finding.kind is FindingKind.EVIDENCE and not finding.identity.service:
@@ -242,44 +188,125 @@ def _idle(
     is_open = finding.id in state.open
     if finding.state is FindingState.CLEARED and is_open:
         return None
-    if is_open or (live is not None and finding.id in live.seen):
+    if is_open or (live is not None and live.seen(group, finding.id)):
         return Suppressed.DUPLICATE
     before = state.ended.get(group)
-    if before is not None and finding.id in before.seen:
+    if before is not None and before.seen(group, finding.id):
         return Suppressed.DUPLICATE
     if finding.state is FindingState.CLEARED:
         return Suppressed.CLEARED_BEFORE_FIRING
     return None
 
 
-def _fire(state: SenseState, group: Group, live: _Live | None, finding: Finding) -> _Live:
-    if live is None:
-        before = state.ended.get(group)
-        live = _Live.begun(group, finding, before.episode.id if before is not None else None)
-        state.live[group] = live
-        state.quiet.add(group)
-    was_quiet = not live.open
-    live.fire(finding)
-    state.open.add(finding.id)
-    if was_quiet and live.open:
-        state.quiet.discard(group)
-    return live
+def _obey(state: SenseState, out: Correlated, ruling: Ruling) -> None:
+    """End an episode, or let another go on for it, as a person has ruled; not when it is over
+    anyhow. Where more symptoms have come than they knew of, it does not end."""
+    lives = {live.episode.id: live for live in state.live.values()}
+    live, into = lives.get(ruling.id), lives.get(ruling.into)
+    if live is None or live is into:
+        return
+    if into is not None:
+        _absorb(state, out, into, live, ruling.at)
+    elif live.symptoms <= ruling.symptoms:
+        out.ended(_end(state, live, max(ruling.at, live.last_at)))
 
 
-def _clear(state: SenseState, live: _Live, finding: Finding) -> None:
-    live.clear(finding)
-    state.open.discard(finding.id)
-    if not live.open:
-        state.quiet.add(live.episode.group)
+def _place(
+    state: SenseState, out: Correlated, group: Group, finding: Finding, topology: Topology
+) -> Live:
+    """The episode that a group belongs to as it falls ill, or is found to have been ill for
+    longer: its neighbours', which may become one by it or be divided otherwise, or a new one."""
+
+    def is_ill(other: Group) -> bool:
+        live = state.live.get(other)
+        return live is not None and not live.over(finding.at) and live.ill(other, finding.since)
+
+    near = topology.around(group, is_ill)
+    if not near:
+        return state.live.get(group) or _begun(state, group, finding)
+    since = {one: state.live[one].parts[one].since for one in near}
+    root = problems.roots({**since, group: finding.at}, topology.below)
+    held = [one for one in root if one in state.live]
+    by_root: dict[Group, dict[str, Live]] = {}
+    for live in (state.live[one] for one in held):
+        if live.root in root:
+            by_root.setdefault(root[live.root], {})[live.episode.id] = live
+    homes = {
+        place: _merge(state, out, place, list(lives.values()), finding.at)
+        for place, lives in by_root.items()
+    }
+    if root[group] == group and group not in homes and group not in state.live:
+        homes[group] = _begun(state, group, finding)
+    for one in held:
+        live, home = state.live[one], homes.get(root[one]) or state.live[root[one]]
+        if live is not home and live.root in root:
+            home.parts[one] = live.parts.pop(one)
+            state.live[one] = home
+            out.moved(one, live, home)
+            state.rest(live)
+    return homes.get(root[group]) or state.live[root[group]]
 
 
-def _end(state: SenseState, live: _Live, ended_at: Ms) -> Episode:
-    group = live.episode.group
+def _relapsed(live: Live, group: Group, finding: Finding) -> bool:
+    """Whether a group was well again, and what it suffered from is too: trouble of its own."""
+    since = finding.since
+    return group != live.root and not live.ill(group, since) and not live.ill(live.root, since)
+
+
+def _part(state: SenseState, out: Correlated, live: Live, group: Group) -> None:
+    """Let an episode go on without a group that was well again."""
+    live.parts.pop(group)
     del state.live[group]
-    state.quiet.discard(group)
-    state.ended.pop(group, None)
-    state.ended[group] = live
-    return live.give(ended_at)
+    out.goes_on(live)
+    state.rest(live)
+
+
+def _begun(state: SenseState, group: Group, finding: Finding) -> Live:
+    before = state.ended.get(group)
+    return Live.begun(group, finding, before.episode.id if before is not None else None)
+
+
+def _merge(state: SenseState, out: Correlated, root: Group, lives: list[Live], at: Ms) -> Live:
+    """Let one of the episodes that have one root go on for all of them."""
+    kept = survivor(lives)
+    kept.root = root
+    for other in lives:
+        if other is not kept:
+            _absorb(state, out, kept, other, at)
+    out.goes_on(kept)
+    return kept
+
+
+def _absorb(state: SenseState, out: Correlated, kept: Live, other: Live, at: Ms) -> None:
+    """Let one episode go on for another, which ends."""
+    kept.parts.update(other.parts)
+    state.live.update(dict.fromkeys(other.parts, kept))
+    state.quiet.pop(other.episode.id, None)
+    out.ended(other.give(max(at, other.last_at), kept.episode.id))
+    out.goes_on(kept)
+    state.rest(kept)
+
+
+def _fire(state: SenseState, group: Group, live: Live, finding: Finding) -> None:
+    state.live[group] = live
+    live.fire(group, finding)
+    state.open.add(finding.id)
+    state.rest(live)
+
+
+def _clear(state: SenseState, group: Group, live: Live, finding: Finding) -> None:
+    live.parts[group].clear(finding)
+    state.open.discard(finding.id)
+    state.rest(live)
+
+
+def _end(state: SenseState, live: Live, at: Ms | None) -> Episode:
+    state.quiet.pop(live.episode.id, None)
+    for group in by_name(live.parts):
+        del state.live[group]
+        state.ended.pop(group, None)
+        state.ended[group] = live
+    return live.give(at)
 
 
 def _forget(state: SenseState, now: Ms) -> None:

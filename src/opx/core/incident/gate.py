@@ -11,26 +11,47 @@ from __future__ import annotations
 from opx.core.base.time import Ms
 from opx.core.correlate import score
 from opx.core.correlate.episode import Episode
-from opx.core.incident.incident import Incident, Promotion, PromotionReason, PromotionVerdict
+from opx.core.incident.incident import (
+    OVER,
+    Incident,
+    Promotion,
+    PromotionReason,
+    PromotionVerdict,
+)
 
 LEAST_SCORE = 0.6
 LEAST_BAND = score.Band.HIGH
 LEAST_DETECTIONS = 2
 
 
-def promote(episode: Episode, incident: Incident | None, now: Ms) -> Promotion:
-    """``incident``: the one this episode already has, if any."""
-    verdict, reason = _judge(episode, incident)
+def promote(
+    episode: Episode,
+    incident: Incident | None,
+    now: Ms,
+    *,
+    merged: bool = False,
+    fresh: bool = False,
+) -> Promotion:
+    """``incident``: the one this episode already has, if any. ``merged``: one that became part
+    of it has an incident. ``fresh``: a symptom has just begun in it; one that people have ended
+    opens another by that alone."""
+    verdict, reason = _judge(episode, incident, merged, fresh)
     return Promotion(
         episode=episode.id, verdict=verdict, reason=reason, score=episode.score, at=now
     )
 
 
-def _judge(episode: Episode, incident: Incident | None) -> tuple[PromotionVerdict, PromotionReason]:
-    if incident is not None:
+def _judge(
+    episode: Episode, incident: Incident | None, merged: bool, fresh: bool
+) -> tuple[PromotionVerdict, PromotionReason]:
+    if incident is not None and incident.status not in OVER:
         return PromotionVerdict.ATTACH, PromotionReason.INCIDENT_EXISTS
+    if incident is not None and not fresh:
+        return PromotionVerdict.WAIT, PromotionReason.RESOLVED
     if episode.symptoms > 0:
         return PromotionVerdict.OPEN, PromotionReason.SYMPTOM
+    if merged:
+        return PromotionVerdict.OPEN, PromotionReason.MERGED
     if episode.score < LEAST_SCORE or score.band(episode.score) < LEAST_BAND:
         return PromotionVerdict.WAIT, PromotionReason.SCORE_TOO_LOW
     if episode.evidence < LEAST_DETECTIONS:

@@ -21,7 +21,7 @@ class Status(StrEnum):
     MITIGATED = "mitigated"
     """Verified well again; waiting for quiet."""
     RESOLVED = "resolved"
-    """Its episode has ended."""
+    """Its episode has ended, or a person has said that it is over."""
     CLOSED = "closed"
     """A person has looked at it. Nothing leaves this."""
 
@@ -31,6 +31,26 @@ class Priority(StrEnum):
     P1 = "P1"
     P2 = "P2"
     P3 = "P3"
+
+
+OVER = frozenset({Status.RESOLVED, Status.CLOSED})
+"""Nothing becomes of these any more, but a new incident that names them."""
+
+
+class ResolutionKind(StrEnum):
+    """What a person says that became of it."""
+
+    FIXED = "fixed"
+    FALSE_POSITIVE = "false_positive"
+    DUPLICATE = "duplicate"
+    WONT_FIX = "wont_fix"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    kind: ResolutionKind
+    by: str
+    text: str = ""
 
 
 class PromotionVerdict(StrEnum):
@@ -46,6 +66,10 @@ class PromotionReason(StrEnum):
     SCORE_TOO_LOW = "score_too_low"
     TOO_FEW_DETECTIONS = "too_few_detections"
     EVIDENCE_SCORE = "evidence_score"
+    MERGED = "merged"
+    """An episode that people know of has become part of it."""
+    RESOLVED = "resolved"
+    """People have ended its incident, and no other symptom has come since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +83,12 @@ class Promotion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """One problem people should know of. ``id`` is derived from its episode, so it opens once."""
+    """One problem people should know of. ``id`` is derived from its episode, so it opens once.
+
+    ``group``: where it comes from, as far as is known; ``services``: all who suffer from it,
+    by name. ``merged_into``: the incident that goes on for it. ``previous``: the one before it
+    in its group, or the one of which it is the reopening. ``assigned_to``: who is to see to it;
+    ``resolution``: None where its episode just ended."""
 
     id: str
     episode: str
@@ -79,8 +108,17 @@ class Incident:
     resolved_at: Ms | None = None
     closed_at: Ms | None = None
     previous: str | None = None
+    services: tuple[str, ...] = ()
+    merged_into: str | None = None
+    assigned_to: str | None = None
+    resolution: Resolution | None = None
     version: int = 1
 
     @staticmethod
     def id_of(episode: str) -> str:
         return ids.derived("incident", episode)
+
+    @staticmethod
+    def id_after(incident: str) -> str:
+        """Of the one that goes on where people had ended ``incident``."""
+        return ids.derived("incident", "after", incident)

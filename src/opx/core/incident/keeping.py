@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 from opx.core.base.time import DAY, Ms
 from opx.core.correlate.episode import Episode
-from opx.core.incident.incident import Incident, Status
+from opx.core.incident.incident import OVER, Incident
 
 LEAST: Ms = 2 * DAY
 """An episode that has just ended is still asked for by the one that follows it."""
-ENDED = (Status.RESOLVED, Status.CLOSED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +41,6 @@ def may_go(
     which names it, is over too."""
     if firing or episode.ended_at is None or episode.ended_at > before:
         return False
-    if incident is not None and (incident.status not in ENDED or incident.updated_at > before):
+    if incident is not None and (incident.status not in OVER or incident.updated_at > before):
         return False
     return after is None or after.ended_at is not None

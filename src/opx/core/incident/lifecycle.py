@@ -3,17 +3,26 @@
 """The life of an incident: one table of what may follow what, and what else may change.
 
 Stage 5. Everything here returns a new version of the incident, or the same object when
-nothing changed. It must never leave CLOSED, and never make an incident milder.
+nothing changed. It must never leave RESOLVED but for CLOSED, nor CLOSED at all, and never make
+an incident milder: one that is not over after all goes on as a new one.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
+from typing import Any
 
 from opx.core.base.time import Ms
 from opx.core.correlate.episode import Episode
-from opx.core.incident.incident import Incident, Priority, Promotion, Status
+from opx.core.incident.incident import (
+    OVER,
+    Incident,
+    Priority,
+    Promotion,
+    Resolution,
+    Status,
+)
 from opx.core.ingest.signals import Severity
 from opx.errors import IllegalChange
 
@@ -29,18 +38,35 @@ class Change(StrEnum):
     RELAPSED = "relapsed"
     """A new symptom after that."""
     EPISODE_ENDED = "episode_ended"
+    MERGED = "merged"
+    """It turned out to be part of another incident, which goes on for it."""
+    RESOLVE = "resolve"
+    """A person says that it is over, whatever still fires."""
     CLOSE = "close"
 
 
 TRANSITIONS: dict[tuple[Status, Change], Status] = {
     (Status.OPEN, Change.REPAIR_STARTED): Status.MITIGATING,
     (Status.OPEN, Change.EPISODE_ENDED): Status.RESOLVED,
+    (Status.OPEN, Change.MERGED): Status.CLOSED,
+    (Status.MITIGATING, Change.MERGED): Status.CLOSED,
+    (Status.MITIGATED, Change.MERGED): Status.CLOSED,
     (Status.MITIGATING, Change.REPAIR_ENDED): Status.OPEN,
     (Status.MITIGATING, Change.RECOVERED): Status.MITIGATED,
     (Status.MITIGATING, Change.EPISODE_ENDED): Status.RESOLVED,
     (Status.MITIGATED, Change.RELAPSED): Status.OPEN,
     (Status.MITIGATED, Change.EPISODE_ENDED): Status.RESOLVED,
+    (Status.OPEN, Change.RESOLVE): Status.RESOLVED,
+    (Status.MITIGATING, Change.RESOLVE): Status.RESOLVED,
+    (Status.MITIGATED, Change.RESOLVE): Status.RESOLVED,
     (Status.RESOLVED, Change.CLOSE): Status.CLOSED,
+}
+
+_SINCE = {
+    Status.OPEN: "mitigated_at",
+    Status.MITIGATED: "mitigated_at",
+    Status.RESOLVED: "resolved_at",
+    Status.CLOSED: "closed_at",
 }
 
 MILD_ENVIRONMENTS = frozenset({"ci", "dev", "development", "qa", "sandbox", "staging", "test"})
@@ -69,13 +95,19 @@ def legal(status: Status) -> tuple[Change, ...]:
 
 
 def opened(
-    episode: Episode, promotion: Promotion, title: str, previous: str | None, now: Ms
+    episode: Episode,
+    promotion: Promotion,
+    title: str,
+    previous: str | None,
+    now: Ms,
+    after: Incident | None = None,
 ) -> Incident:
-    """A new incident. ``previous``: the id of the incident before it in its group."""
+    """A new incident. ``previous``: the id of the incident before it in its group. ``after``: the
+    one that this very episode had, which people have ended."""
     if promotion.episode != episode.id:
         raise ValueError("that promotion is of another episode")
     return Incident(
-        id=Incident.id_of(episode.id),
+        id=Incident.id_of(episode.id) if after is None else Incident.id_after(after.id),
         episode=episode.id,
         group=episode.group,
         status=Status.OPEN,
@@ -86,7 +118,8 @@ def opened(
         updated_at=now,
         symptoms=episode.symptoms,
         evidence=episode.evidence,
-        previous=previous,
+        previous=previous if after is None else after.id,
+        services=_services(episode),
     )
 
 
@@ -94,28 +127,30 @@ def apply(incident: Incident, change: Change, now: Ms) -> Incident:
     """The incident after a change of status. ``IllegalChange`` names what would be legal."""
     after = TRANSITIONS.get((incident.status, change))
     if after is None:
-        possible = ", ".join(legal(incident.status)) or "nothing"
-        raise IllegalChange(
-            f"{change} is not possible while an incident is {incident.status}; possible: {possible}"
-        )
-    changed = replace(incident, status=after, updated_at=now, version=incident.version + 1)
-    if after is Status.OPEN:
-        return replace(changed, mitigated_at=None)
-    if after is Status.MITIGATED:
-        return replace(changed, mitigated_at=now)
-    if after is Status.RESOLVED:
-        return replace(changed, resolved_at=now)
-    if after is Status.CLOSED:
-        return replace(changed, closed_at=now)
-    return changed
+        raise _illegal(incident, change)
+    return replace(
+        incident,
+        status=after,
+        updated_at=now,
+        version=incident.version + 1,
+        **times(after, now),
+    )
+
+
+def times(status: Status, now: Ms) -> dict[str, Any]:
+    """The fields that say since when, as they are once it has come to a status."""
+    name = _SINCE.get(status)
+    return {name: None if status is Status.OPEN else now} if name else {}
 
 
 def attach(incident: Incident, episode: Episode, now: Ms) -> Incident:
-    """Take over the episode's counts; severity only worsens. The status stays: a relapse
+    """Take over the episode's counts and place; severity only worsens. The status stays: a relapse
     is a ``Change``. The same object when nothing is new."""
     severity = min(incident.severity, episode.severity)
     changed = replace(
         incident,
+        group=episode.group,
+        services=_services(episode),
         severity=severity,
         priority=priority(severity, incident.group.environment),
         symptoms=episode.symptoms,
@@ -126,8 +161,61 @@ def attach(incident: Incident, episode: Episode, now: Ms) -> Incident:
     return replace(changed, updated_at=now, version=incident.version + 1)
 
 
+def _services(episode: Episode) -> tuple[str, ...]:
+    return tuple(group.service for group in episode.groups)
+
+
 def acknowledge(incident: Incident, by: str, now: Ms) -> Incident:
     """A person has taken it over; the last one counts. ``IllegalChange`` once it is closed."""
     if incident.status is Status.CLOSED:
-        raise IllegalChange("a closed incident cannot be acknowledged; possible: nothing")
+        raise _illegal(incident, "acknowledge")
     return replace(incident, acknowledged_by=by, updated_at=now, version=incident.version + 1)
+
+
+def assign(incident: Incident, to: str, now: Ms) -> Incident:
+    """Somebody is to see to it; the last one counts. ``IllegalChange`` once it is closed."""
+    if incident.status is Status.CLOSED:
+        raise _illegal(incident, "assign")
+    return replace(incident, assigned_to=to, updated_at=now, version=incident.version + 1)
+
+
+def resolve(incident: Incident, resolution: Resolution, now: Ms) -> Incident:
+    """A person says that it is over, and as what."""
+    return replace(apply(incident, Change.RESOLVE, now), resolution=resolution)
+
+
+def reopen(incident: Incident, now: Ms) -> Incident:
+    """The incident that goes on for one that is over and is not well after all. The old one
+    stays what it is. ``IllegalChange`` unless it is over, or if it went on as another."""
+    if incident.status not in OVER:
+        raise _illegal(incident, "reopen")
+    if incident.merged_into is not None:
+        raise IllegalChange(
+            f"reopen is not possible: it was merged; possible: reopen {incident.merged_into}"
+        )
+    return replace(
+        incident,
+        id=Incident.id_after(incident.id),
+        status=Status.OPEN,
+        opened_at=now,
+        updated_at=now,
+        insight=None,
+        runs=0,
+        acknowledged_by=None,
+        mitigated_at=None,
+        resolved_at=None,
+        closed_at=None,
+        previous=incident.id,
+        assigned_to=None,
+        resolution=None,
+        version=1,
+    )
+
+
+def _illegal(incident: Incident, what: str) -> IllegalChange:
+    possible = [str(change) for change in legal(incident.status)]
+    possible += ["reopen"] if incident.status in OVER and incident.merged_into is None else []
+    return IllegalChange(
+        f"{what} is not possible while an incident is {incident.status}; "
+        f"possible: {', '.join(possible) or 'nothing'}"
+    )
