@@ -12,12 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from opx.core.base import calendars
 from opx.core.base.addresses import FORMS
+from opx.core.base.calendars import Day
 from opx.core.base.documents import API_VERSION, NAME
 from opx.core.base.reads import ProbeKind, Stat
+from opx.core.decide.case import Autonomy
 from opx.core.decide.runbooks import InputType
 from opx.core.detect.finding import FindingKind
-from opx.core.ingest.signals import Severity
+from opx.core.detect.rules import BLOCKS, Signal
+from opx.core.ingest.signals import LogLevel, Severity
 
 Schema = dict[str, Any]
 
@@ -69,6 +73,7 @@ SPAN = _text(r"[0-9]{1,16}(ms|s|m|h|d)")
 TEXT = _text()
 SAID = _text(r"[\s\S]*\S[\s\S]*")
 NUMBER: Schema = {"type": "number"}
+SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 TRUTH: Schema = {"type": "boolean"}
 SEVERITY: Schema = {
     "anyOf": [_words(each.name for each in Severity), {"enum": [int(each) for each in Severity]}]
@@ -76,6 +81,10 @@ SEVERITY: Schema = {
 ADDRESSES = {kind.value: _text(FORMS[kind][0]) for kind in ProbeKind}
 ONE_QUESTION: Schema = {"oneOf": [{"required": [kind.value]} for kind in ProbeKind]}
 PROBE = {**_object(timeout=SPAN, **ADDRESSES), **ONE_QUESTION}
+EXPRESSION = _text()
+_SERIES: dict[str, Schema] = {"metric": _text(r"\S+", 200), "labels": _of(_text(most=200))}
+_SIDES: dict[str, Schema] = {"above": NUMBER, "below": NUMBER}
+_ONE_SIDE: Schema = {"oneOf": [{"required": [side]} for side in _SIDES]}
 _STEP: dict[str, Schema] = {
     "id": NAMED,
     "uses": TEXT,
@@ -101,19 +110,75 @@ SPECS: dict[str, Schema] = {
     ),
     "DetectionRule": {
         **_object(
-            ["metric", "stat", "window", "severity", "justification"],
-            metric=_text(r"\S+", 200),
-            stat=_words(each.value for each in Stat),
-            window=SPAN,
+            ["severity"],
             severity=SEVERITY,
-            justification=SAID,
-            labels=_of(_text(most=200)),
-            above=NUMBER,
-            below=NUMBER,
-            for_=SPAN,
             kind=_words(each.value for each in FindingKind),
+            signal=_words(each.value for each in Signal),
+            justification=SAID,
+            for_=SPAN,
+            threshold={
+                **_object(
+                    ["metric", "stat", "window"],
+                    **_SERIES,
+                    stat=_words(each.value for each in Stat),
+                    window=SPAN,
+                    **_SIDES,
+                ),
+                **_ONE_SIDE,
+            },
+            ratio={
+                **_object(
+                    ["part", "whole", "window", "atLeast"],
+                    part=_object(["metric"], **_SERIES),
+                    whole=_object(["metric"], **_SERIES),
+                    window=SPAN,
+                    atLeast=NUMBER,
+                    **_SIDES,
+                ),
+                **_ONE_SIDE,
+            },
+            absence=_object(["metric", "after"], **_SERIES, after=SPAN),
+            event=_object(
+                ["type", "expires"],
+                type=_text(r"\S+", 200),
+                source=_text(r"\S+", 1_000),
+                when=_list(EXPRESSION),
+                expires=SPAN,
+                clears=_object(["type"], type=_text(r"\S+", 200), when=_list(EXPRESSION)),
+            ),
+            logs=_object(
+                ["level", "window", "above", "atLeast"],
+                level={
+                    "anyOf": [
+                        _words(each.name for each in LogLevel),
+                        {"enum": [int(each) for each in LogLevel]},
+                    ]
+                },
+                window=SPAN,
+                above={"type": "number", "minimum": 1},
+                atLeast=_whole(1, 1_000_000_000),
+                matches=_text(most=500),
+            ),
         ),
-        "oneOf": [{"required": ["above"]}, {"required": ["below"]}],
+        "oneOf": [{"required": [block]} for block in BLOCKS],
+    },
+    "Calendar": {
+        **_object(
+            zone=_text(calendars.ZONE, 100),
+            weekly=_list(
+                _object(
+                    ["days", "from", "to"],
+                    days={**_list(_words(each.value for each in Day), 1), "uniqueItems": True},
+                    from_=_text(calendars.FROM),
+                    to=_text(calendars.TO),
+                )
+            ),
+            periods=_list(_object(["from", "to"], from_=TEXT, to=TEXT)),
+        ),
+        "anyOf": [
+            {"required": [field], "properties": {field: {"minItems": 1}}}
+            for field in ("weekly", "periods")
+        ],
     },
     "Policy": _object(
         ceiling=SEVERITY,
@@ -121,7 +186,24 @@ SPECS: dict[str, Schema] = {
         breakerAfter=_whole(1, 100),
         approvalTtl=SPAN,
         calibratedAfter=_whole(1, 100_000),
-        minPFix={"type": "number", "minimum": 0, "maximum": 1},
+        minPFix=SHARE,
+        environments=_of(
+            _object(
+                ceiling=SEVERITY,
+                autonomy={
+                    "anyOf": [
+                        _words(each.name for each in Autonomy),
+                        {"enum": [int(each) for each in Autonomy]},
+                    ]
+                },
+            )
+        ),
+        serviceRunsPerHour=_whole(1, 10_000),
+        environmentRunsPerHour=_whole(1, 10_000),
+        blastRadius=_whole(1, 100_000),
+        blindness=SHARE,
+        changeWindow=NAMED,
+        freezes={**_list(NAMED), "uniqueItems": True},
     ),
     "Runbook": _object(
         ["purpose", "when", "steps", "verify"],

@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import pytest
 
 from opx.core.analyse import rules
-from opx.core.analyse.insight import InsightSource, InsightType, Probability
+from opx.core.analyse.changes import Changed, What
+from opx.core.analyse.insight import Insight, InsightSource, InsightType, Probability
+from opx.core.analyse.past import Past
 from opx.core.base.time import Ms
 from opx.core.correlate.episode import Episode, Group
 from opx.core.detect.finding import ClearReason, Finding, FindingKind, FindingState
@@ -45,6 +50,26 @@ def finding(
     )
 
 
+def explain(findings: Sequence[Finding], service: Service | None, now: Ms, **more: Any) -> Insight:
+    facts = rules.Facts(episode=EPISODE, findings=findings, service=service, **more)
+    return rules.explain(facts, now)
+
+
+def changed(what: What, at: Ms, subject: str = "x", by: str = "") -> Changed:
+    return Changed(
+        event=f"{what}-{at}-{subject}",
+        what=what,
+        group=EPISODE.group,
+        subject=subject,
+        at=at,
+        by=by,
+    )
+
+
+def judged(signal: str, kind: FindingKind = FindingKind.SYMPTOM) -> Finding:
+    return replace(finding(f"ratio/{signal}", kind=kind), evidence={"signal": signal})
+
+
 @pytest.mark.parametrize(
     ("rule", "failure", "expected"),
     [
@@ -57,13 +82,15 @@ def finding(
         ("threshold/slow", "", InsightType.THRESHOLD_BREACHED),
         ("alert", "", InsightType.REPORTED),
         ("event", "", InsightType.REPORTED),
+        ("ratio/odd", "", InsightType.THRESHOLD_BREACHED),
+        ("observer", "", InsightType.TELEMETRY_LOSS),
     ],
 )
 def test_the_type_comes_from_the_rule_and_its_evidence(
     rule: str, failure: str, expected: InsightType
 ) -> None:
     """Refused or not running is down, timed out is hung, a limit is a limit, told is told."""
-    insight = rules.explain(EPISODE, [finding(rule, failure=failure)], ORDERS, T)
+    insight = explain([finding(rule, failure=failure)], ORDERS, T)
 
     assert insight.type is expected
 
@@ -74,7 +101,7 @@ def test_what_explains_most_comes_first() -> None:
     slow = finding("threshold/slow", Severity.SEV1, kind=FindingKind.EVIDENCE)
     dead = finding("health-probe", Severity.SEV2, failure="refused")
 
-    insight = rules.explain(EPISODE, [told, slow, dead], ORDERS, T)
+    insight = explain([told, slow, dead], ORDERS, T)
 
     assert insight.type is InsightType.PROCESS_DOWN
     assert [cause.evidence for cause in insight.causes] == [(dead.id,), (slow.id,), (told.id,)]
@@ -93,8 +120,7 @@ def test_what_explains_most_comes_first() -> None:
 def test_risk_by_severity(kind: FindingKind, risks: list[int]) -> None:
     """The documented table; evidence alone is never critical (80)."""
     got = [
-        rules.explain(EPISODE, [finding(severity=severity, kind=kind)], ORDERS, T).risk
-        for severity in Severity
+        explain([finding(severity=severity, kind=kind)], ORDERS, T).risk for severity in Severity
     ]
 
     assert got == risks
@@ -104,8 +130,8 @@ def test_risks_are_never_added_up() -> None:
     """Fifty ill nodes are as bad as the worst of them."""
     many = [finding(severity=Severity.SEV3, stream=f"node{i}") for i in range(50)]
 
-    assert rules.explain(EPISODE, many, ORDERS, T).risk == 60
-    assert rules.explain(EPISODE, [*many, finding(severity=Severity.SEV2)], ORDERS, T).risk == 80
+    assert explain(many, ORDERS, T).risk == 60
+    assert explain([*many, finding(severity=Severity.SEV2)], ORDERS, T).risk == 80
 
 
 def test_what_is_over_is_silent_while_something_is_open() -> None:
@@ -114,8 +140,8 @@ def test_what_is_over_is_silent_while_something_is_open() -> None:
     well = dead.clear(ClearReason.RESOLVED, T + 1, dead.evidence)
     told = finding("alert")
 
-    with_both = rules.explain(EPISODE, [dead, well, told], ORDERS, T)
-    alone = rules.explain(EPISODE, [well], ORDERS, T)
+    with_both = explain([dead, well, told], ORDERS, T)
+    alone = explain([well], ORDERS, T)
 
     assert (with_both.type, with_both.risk) == (InsightType.REPORTED, 60)
     assert (alone.type, alone.risk) == (InsightType.PROCESS_DOWN, 95)
@@ -123,7 +149,7 @@ def test_what_is_over_is_silent_while_something_is_open() -> None:
 
 def test_nothing_is_unknown() -> None:
     """Without a finding there is no risk and no claim."""
-    insight = rules.explain(EPISODE, [], None, T)
+    insight = explain([], None, T)
 
     assert (insight.type, insight.risk) == (InsightType.UNKNOWN, 0)
     assert insight.advice == "Look at prod/orders: opx does not know what this is."
@@ -135,17 +161,147 @@ def test_the_same_findings_give_the_same_insight_in_any_order() -> None:
         finding(stream=name, severity=Severity(n)) for n, name in ((2, "a"), (2, "b"), (3, "c"))
     ]
 
-    insights = [rules.explain(EPISODE, order, ORDERS, T) for order in permutations(three)]
+    insights = [explain(order, ORDERS, T) for order in permutations(three)]
 
     assert all(insight == insights[0] for insight in insights)
-    assert rules.explain(EPISODE, three, ORDERS, T + 9).id == insights[0].id
-    assert rules.explain(EPISODE, three[:2], ORDERS, T).id != insights[0].id
+    assert explain(three, ORDERS, T + 9).id == insights[0].id
+    assert explain(three[:2], ORDERS, T).id != insights[0].id
 
 
 def test_no_probability_is_claimed() -> None:
     """Nothing was calibrated: every p is None with n = 0, and the source says rules."""
-    insight = rules.explain(EPISODE, [finding("health-probe", failure="refused")], ORDERS, T)
+    insight = explain([finding("health-probe", failure="refused")], ORDERS, T)
 
     assert insight.source is InsightSource.RULES
     assert insight.p_real == Probability(None, 0)
     assert [cause.p_cause for cause in insight.causes] == [Probability(None, 0)]
+
+
+@pytest.mark.parametrize(
+    ("signal", "type"),
+    [
+        ("errors", InsightType.ERRORS),
+        ("latency", InsightType.LATENCY),
+        ("traffic", InsightType.THRESHOLD_BREACHED),
+    ],
+)
+def test_a_rule_says_which_signal_it_looks_at(signal: str, type: InsightType) -> None:
+    """Errors and latency are what their rule says they are, without reading names."""
+    assert explain([judged(signal)], ORDERS, T).type is type
+
+
+class TestChanges:
+    """What changed of late is the first evidence."""
+
+    def test_a_changed_file_explains_a_dead_process(self) -> None:
+        """The file is the first cause, with who did it; the process comes after it."""
+        dead = finding("health-probe", Severity.SEV2, failure="refused")
+        drift = changed(What.FILE, T - 5_000, "/etc/orders.json", by="mallory")
+
+        insight = explain([dead], ORDERS, T, changes=[drift])
+
+        assert insight.type is InsightType.TAMPERING
+        assert [cause.subject for cause in insight.causes] == ["/etc/orders.json", "prod/orders"]
+        assert insight.causes[0].statement == (
+            "the file was changed by mallory at 2025-12-31T23:59:55.000Z"
+        )
+        assert insight.causes[0].evidence == (drift.event,)
+        assert insight.changes == (drift,)
+
+    def test_a_file_that_is_back_explains_nothing(self) -> None:
+        """The newest word about a path counts, in whatever order they come."""
+        dead = finding("health-probe", failure="refused")
+        drift = changed(What.FILE, T - 5_000, "/etc/a")
+        back = changed(What.FILE_BACK, T - 4_000, "/etc/a")
+
+        for order in permutations([drift, back]):
+            insight = explain([dead], ORDERS, T, changes=order)
+            assert insight.type is InsightType.PROCESS_DOWN
+            assert [change.what for change in insight.changes] == [What.FILE_BACK, What.FILE]
+
+    def test_a_changed_file_does_not_explain_slowness(self) -> None:
+        """Tampering is laid at the door of what fails, not of what is slow."""
+        drift = changed(What.FILE, T - 5_000)
+        assert explain([judged("latency")], ORDERS, T, changes=[drift]).type is InsightType.LATENCY
+
+    @pytest.mark.parametrize(
+        ("before", "type"),
+        [
+            (0, InsightType.BAD_RELEASE),
+            (3_600_000, InsightType.BAD_RELEASE),
+            (3_600_001, InsightType.ERRORS),
+            (-1, InsightType.ERRORS),
+        ],
+    )
+    def test_a_release_explains_errors_that_begin_within_the_hour(
+        self, before: int, type: InsightType
+    ) -> None:
+        """Not earlier ones, and not those that came before it."""
+        release = changed(What.RELEASE, T - before, "v2", by="ann")
+        insight = explain([judged("errors")], ORDERS, T + 9, changes=[release])
+        assert insight.type is type
+        assert (insight.causes[0].subject == "v2") is (type is InsightType.BAD_RELEASE)
+
+    def test_somebody_elses_release_is_shown_and_blamed_for_nothing(self) -> None:
+        """It may be of interest; it is not this service's."""
+        release = replace(changed(What.RELEASE, T), group=Group("prod", "store"))
+        insight = explain([judged("errors")], ORDERS, T, changes=[release])
+        assert insight.type is InsightType.ERRORS
+        assert insight.changes == (release,)
+
+    def test_a_benign_change_is_no_cause(self) -> None:
+        """A person's change of the settings is shown, and explains nothing by itself."""
+        config = changed(What.CONFIG, T - 1)
+        insight = explain([finding("health-probe", failure="refused")], ORDERS, T, changes=[config])
+        assert (insight.type, insight.changes) == (InsightType.PROCESS_DOWN, (config,))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {},
+        {"type": "opx.file.drifted"},
+        {"type": "opx.file.drifted", "data": {}, "identity": {}},
+        {"type": "opx.file.drifted", "data": {"path": 7}, "identity": {}},
+        {"type": "opx.file.drifted", "data": "path", "identity": {}},
+        {"type": "com.example", "data": {"path": "/a"}, "identity": {}},
+        {"type": 3, "data": None, "identity": None},
+    ],
+)
+def test_an_odd_event_is_no_change(odd: dict[str, Any]) -> None:
+    """What lacks what its type promises is passed over, and wipes nothing."""
+    assert Changed.of(odd) is None
+
+
+def test_an_event_as_the_journal_keeps_it() -> None:
+    """The path, who did it, whose it is and when; without an actor nobody is named."""
+    event = {
+        "id": "e",
+        "type": "opx.file.drifted",
+        "at": T,
+        "identity": {"environment": "prod", "service": "orders", "resource": ""},
+        "data": {"path": "/a", "actor": "bob", "expected": "1"},
+    }
+    told = Changed(
+        event="e", what=What.FILE, group=Group("prod", "orders"), subject="/a", at=T, by="bob"
+    )
+    assert Changed.of(event) == told
+    assert Changed.of({**event, "data": {"path": "/a"}}) == replace(told, by="")
+
+
+def test_similar_cases_are_verified_ones_of_the_same_type() -> None:
+    """The newest five, those that helped and those that did not."""
+    cases = [
+        Past(
+            run=f"r{n}",
+            incident="i",
+            type="errors" if n == 9 else "process_down",
+            runbook="restart",
+            helped=n % 2 == 0,
+            took=1_234,
+            at=T - n,
+        )
+        for n in range(10)
+    ]
+    insight = explain([finding("health-probe", failure="refused")], ORDERS, T, past=cases[::-1])
+    assert [case.run for case in insight.similar] == ["r0", "r1", "r2", "r3", "r4"]

@@ -14,6 +14,7 @@ from opx.core.analyse.insight import Insight, InsightSource, InsightType
 from opx.core.base.documents import Document, Node, envelope
 from opx.core.base.reads import Answer, Probe, ProbeKind
 from opx.core.correlate.episode import Group
+from opx.core.decide.actions import Blast
 from opx.core.decide.case import Automation, Autonomy, Case, Grant, Mode, TrackRecord
 from opx.core.decide.runbooks import Check, Proposal, Runbook, Step
 from opx.core.incident.incident import Incident, Priority, Status
@@ -58,7 +59,7 @@ RUNBOOK = Runbook(
     purpose="bring it back",
     when=(),
     inputs={},
-    steps=(Step(id="restart", uses="process.restart"),),
+    steps=(Step(id="restart", uses="process.restart", blast=Blast.PROCESS),),
     verify=Check(),
 )
 PROPOSAL = Proposal(
@@ -79,7 +80,13 @@ CASE = Case(
     proposal=PROPOSAL,
     modes=(Mode(id="all", automation=Automation.RUNNING, by="ada", reason="start", at=0),),
     grant=Grant(
-        id=WHERE, autonomy=Autonomy.AUTO, by="ada", at=0, runbook_hash="hash-1", target=TARGET
+        id=WHERE,
+        autonomy=Autonomy.AUTO,
+        by="ada",
+        at=0,
+        runbook_hash="hash-1",
+        target=TARGET,
+        probe=f"http {PROBE.address}",
     ),
     record=TrackRecord(
         id=WHERE, runbook_hash="hash-1", recovered=40, last_acted_at=NOW - 3_600_000

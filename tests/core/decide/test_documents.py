@@ -101,6 +101,7 @@ def test_a_whole_runbook(document: Read) -> None:
             inputs={"queue": "${{ inputs.queue }}"},
             timeout=60_000,
             undo="fill",
+            blast=Blast.SERVICE,
         ),
         Step(
             id="restart",
@@ -108,10 +109,16 @@ def test_a_whole_runbook(document: Read) -> None:
             inputs={"grace": "3"},
             timeout=20_000,
             retries=1,
+            blast=Blast.SERVICE,
         ),
     )
     assert book.rollback == (
-        Step(id="fill", uses="queue.fill", inputs={"queue": "q-${{inputs.queue}}"}),
+        Step(
+            id="fill",
+            uses="queue.fill",
+            inputs={"queue": "q-${{inputs.queue}}"},
+            blast=Blast.SERVICE,
+        ),
     )
     deep = Probe(kind=ProbeKind.HTTP, address="http://127.0.0.1:9101/deep", timeout=2_000)
     assert book.verify == Check(probe=deep, passes=2, of=3, every=1_000, within=10_000)
@@ -125,7 +132,9 @@ def test_the_smallest_runbook(document: Read) -> None:
     book = bind_runbook(document(runbook(SPEC)), ACTIONS)
     assert book.verify == Check(probe=None, passes=3, of=3, every=500, within=60_000)
     assert (book.rollback, book.preconditions, book.irreversible) == ((), (), "")
-    assert book.steps == (Step(id="restart", uses="process.restart", timeout=30_000),)
+    assert book.steps == (
+        Step(id="restart", uses="process.restart", timeout=30_000, blast=Blast.SERVICE),
+    )
 
 
 def test_a_reason_covers_what_cannot_be_undone(document: Read) -> None:

@@ -5,35 +5,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from opx.core.base.calendars import Calendar
 from opx.core.base.expressions import Expression
 from opx.core.base.reads import Answer, Probe, ProbeKind
+from opx.core.base.time import Window
+from opx.core.correlate.episode import Group
 from opx.core.decide import gate, guards, why
+from opx.core.decide.actions import Blast
 from opx.core.decide.case import (
     Approval,
     Automation,
     Autonomy,
     Breaker,
+    Busy,
     Case,
     Grant,
     Lease,
+    Limits,
     Mode,
     TrackRecord,
 )
 from opx.core.decide.decision import Answered, GuardResult, Reason
 from opx.core.decide.proposals import Considered
-from opx.core.decide.runbooks import Precondition
+from opx.core.decide.runbooks import Precondition, Step
+from opx.core.detect.rules import Limit, Ratio, Selector, Side
+from opx.core.detect.witness import Witness
 from opx.core.incident.incident import Status
-from opx.core.ingest.signals import Severity
+from opx.core.ingest.services import Catalogue, Health, Service
+from opx.core.ingest.signals import Identity, Severity
 
 NOW = 1_767_225_600_000
 WHERE = "restart|shop|orders"
 TARGET = "http://127.0.0.1:9001#orders"
 IN_A_GROUP = "http://127.0.0.1:9001#shop:orders"
 OTHER = "http://127.0.0.1:9001#payments"
+FAR = "http://10.0.0.7:9001#orders"
+PROBE = "http http://127.0.0.1:9101/health"
+HOUR = 3_600_000
 But = Callable[..., Case]
 
 ALLOW, ASK, DENY = Answered.ALLOW, Answered.ASK, Answered.DENY
@@ -48,7 +61,7 @@ def health(ok: bool | None, at: int = NOW - 200) -> dict[str, Answer]:
 
 
 def grant(autonomy: Autonomy, **more: Any) -> Grant:
-    usual = {"by": "ada", "at": 0, "runbook_hash": "hash-1", "target": TARGET}
+    usual = {"by": "ada", "at": 0, "runbook_hash": "hash-1", "target": TARGET, "probe": PROBE}
     return Grant(id=WHERE, autonomy=autonomy, **{**usual, **more})
 
 
@@ -83,6 +96,68 @@ def store(ok: bool | None, at: int = NOW - 200) -> dict[str, Answer]:
     return {**health(False), "precondition/store": Answer(key="p", at=at, ok=ok, latency_ms=3.0)}
 
 
+def shop(
+    *names: str, calls: dict[str, tuple[str, ...]] | None = None, host: str = "127.0.0.1"
+) -> Catalogue:
+    """Services of the shop that are watched, and whom they call."""
+    probed = Health(probe=Probe(kind=ProbeKind.TCP, address="127.0.0.1:1"))
+    services = [
+        Service(
+            name=name,
+            environment="shop",
+            health=probed,
+            target=f"http://{host}:9001#{name}",
+            depends_on=(calls or {}).get(name, ()),
+        )
+        for name in names
+    ]
+    return Catalogue(services={("shop", one.name): one for one in services})
+
+
+def steps(blast: Blast) -> tuple[Step, ...]:
+    return (Step(id="do", uses="a.thing", blast=blast),)
+
+
+def busy(service: str, at: int, run: str = "run-9", environment: str = "shop") -> Busy:
+    return Busy(run=run, group=Group(environment, service), at=at)
+
+
+def night(name: str = "night", start: int = NOW - 1, end: int = NOW + HOUR) -> dict[str, Calendar]:
+    """A calendar of one period."""
+    return {name: Calendar(name=name, hash="h", periods=(Window(start, end),))}
+
+
+def ill(*names: str) -> dict[Group, int]:
+    return {Group("shop", name): NOW - 5_000 for name in names}
+
+
+def errors(
+    part: float | None, whole: float | None, at: int = NOW - 200, of: str = "orders"
+) -> dict[str, Answer]:
+    """What a witness of five per cent errors was told, in errors and requests a second."""
+    told = {"part": part, "whole": whole}
+    keys = {what: f"ratio/errors|shop/{of}/|{what}" for what in told}
+    return {
+        keys[what]: Answer(key=keys[what], at=at, ok=True, value=value)
+        for what, value in told.items()
+    }
+
+
+WITNESS = Witness(
+    rule="ratio/errors",
+    check=Ratio(
+        part=Selector(metric="errors"),
+        whole=Selector(metric="requests"),
+        window=10_000,
+        limit=Limit(Side.ABOVE, 0.05),
+        at_least=20,
+    ),
+    identity=Identity("shop", "orders"),
+)
+BENEATH = replace(WITNESS, identity=Identity("shop", "store"))
+OVER = night(start=NOW - HOUR, end=NOW)
+MANY = tuple(f"s{number}" for number in range(10))
+
 PLAN = "the plan is filled in by the test"
 
 TABLE: list[tuple[Reason, Answered, dict[str, Any]]] = [
@@ -102,6 +177,7 @@ TABLE: list[tuple[Reason, Answered, dict[str, Any]]] = [
     (Reason.TARGET_CHANGED, DENY, {"service__target": OTHER}),
     (Reason.TARGET_CHANGED, DENY, {"service__target": ""}),
     (Reason.TARGET_CHANGED, DENY, {"service__target": OTHER, "approval": answered(PLAN)}),
+    (Reason.TARGET_CHANGED, DENY, {"proposal__parameters": {"config": "/srv/a"}}),
     (Reason.PROTECTED_TARGET, DENY, {"protected": frozenset({TARGET})}),
     (Reason.OK, ALLOW, {"protected": frozenset({"http://127.0.0.1:9001#opx"})}),
     (Reason.INCIDENT_OVER, DENY, {"incident__status": Status.RESOLVED}),
@@ -216,6 +292,201 @@ TABLE: list[tuple[Reason, Answered, dict[str, Any]]] = [
     (Reason.REJECTED, DENY, {"approval": answered(PLAN, approved=False)}),
     (Reason.OK, ALLOW, {"approval": answered(PLAN, approved=False, id="run-0")}),
     (Reason.GUARD_FAILED, DENY, {"policy": None}),
+    # what a rule's own numbers say counts like the probe
+    (
+        Reason.OK,
+        ALLOW,
+        {"witnesses": (WITNESS,), "answers": {**health(True), **errors(0.6, 10.0)}},
+    ),
+    (
+        Reason.SYMPTOM_GONE,
+        DENY,
+        {"witnesses": (WITNESS,), "answers": {**health(True), **errors(0.5, 10.0)}},
+    ),
+    (
+        Reason.SYMPTOM_UNCONFIRMED,
+        DENY,
+        {"witnesses": (WITNESS,), "answers": {**health(True), **errors(0.6, 1.9)}},
+    ),
+    (
+        Reason.SYMPTOM_UNCONFIRMED,
+        DENY,
+        {"witnesses": (WITNESS,), "answers": {**health(True), **errors(0.6, 10, NOW - 10_000)}},
+    ),
+    (Reason.OK, ALLOW, {"witnesses": (WITNESS,), "answers": {**health(False), **errors(0, 10.0)}}),
+    (
+        Reason.OK,
+        ALLOW,
+        {
+            "witnesses": (WITNESS,),
+            "service__health": None,
+            "grant__probe": "",
+            "answers": errors(0.6, 10.0),
+        },
+    ),
+    # a caller whose callee is half as ill, by the same rule, is not the cause
+    (
+        Reason.CAUSE_BELOW,
+        DENY,
+        {
+            "witnesses": (WITNESS,),
+            "beneath": (BENEATH,),
+            "answers": {**health(False), **errors(2.0, 10.0), **errors(1.0, 10.0, of="store")},
+        },
+    ),
+    (
+        Reason.OK,
+        ALLOW,
+        {
+            "witnesses": (WITNESS,),
+            "beneath": (BENEATH,),
+            "answers": {**health(False), **errors(2.0, 10.0), **errors(0.9, 10.0, of="store")},
+        },
+    ),
+    (
+        Reason.OK,
+        ALLOW,
+        {
+            "witnesses": (WITNESS,),
+            "beneath": (BENEATH,),
+            "answers": {**health(False), **errors(2.0, 10.0), **errors(None, None, of="store")},
+        },
+    ),
+    (Reason.CAUSE_ELSEWHERE, DENY, {"incident__group": Group("shop", "store")}),
+    # environments
+    (
+        Reason.ENVIRONMENT_OBSERVES,
+        DENY,
+        {"policy__environments": {"shop": Limits(autonomy=Autonomy.OBSERVE)}},
+    ),
+    (
+        Reason.ENVIRONMENT_ASKS,
+        ASK,
+        {"policy__environments": {"shop": Limits(autonomy=Autonomy.APPROVE)}},
+    ),
+    (
+        Reason.ENVIRONMENT_ASKS,
+        ASK,
+        {"policy__environments": {"shop": Limits(ceiling=Severity.SEV4)}},
+    ),
+    (Reason.OK, ALLOW, {"policy__environments": {"shop": Limits(ceiling=Severity.SEV3)}}),
+    (Reason.OK, ALLOW, {"policy__environments": {"live": Limits(autonomy=Autonomy.OBSERVE)}}),
+    # blindness: three of three by themselves, and not where one explains the others
+    (
+        Reason.OBSERVER_SUSPECT,
+        DENY,
+        {"catalogue": shop("orders", "b", "c", "d"), "ill": ill("orders", "b", "c")},
+    ),
+    (Reason.OK, ALLOW, {"catalogue": shop("orders", "b", "c"), "ill": ill("orders", "b")}),
+    (Reason.OK, ALLOW, {"catalogue": shop("orders", *MANY), "ill": ill("orders", "s1", "s2")}),
+    (
+        Reason.OK,
+        ALLOW,
+        {
+            "catalogue": shop("orders", "b", "c", "d", calls={"b": ("orders",), "c": ("b",)}),
+            "ill": ill("orders", "b", "c"),
+        },
+    ),
+    # budget
+    (
+        Reason.BUDGET_SPENT,
+        DENY,
+        {
+            "policy__service_runs_per_hour": 2,
+            "acted": (busy("orders", NOW - 9, "r1"), busy("orders", NOW - HOUR + 1, "r2")),
+        },
+    ),
+    (
+        Reason.OK,
+        ALLOW,
+        {
+            "policy__service_runs_per_hour": 2,
+            "acted": (busy("orders", NOW - 9, "r1"), busy("orders", NOW - HOUR, "r2")),
+        },
+    ),
+    (
+        Reason.BUDGET_SPENT,
+        DENY,
+        {"policy__environment_runs_per_hour": 1, "acted": (busy("b", NOW - 9),)},
+    ),
+    (
+        Reason.OK,
+        ALLOW,
+        {"policy__environment_runs_per_hour": 1, "acted": (busy("b", 1, environment="live"),)},
+    ),
+    (
+        Reason.OK,
+        ALLOW,
+        {"policy__service_runs_per_hour": 1, "acted": (busy("orders", NOW - 9, "run-1"),)},
+    ),
+    # reach
+    (Reason.BLAST_UNKNOWN, ASK, {"runbook__steps": steps(Blast.EXTERNAL)}),
+    (Reason.BLAST_UNKNOWN, ASK, {"runbook__rollback": steps(Blast.EXTERNAL)}),
+    (
+        Reason.BLAST_RADIUS,
+        ASK,
+        {
+            "policy__blast_radius": 2,
+            "catalogue": shop("orders", "b", "c", calls={"b": ("orders",), "c": ("b",)}),
+        },
+    ),
+    (
+        Reason.OK,
+        ALLOW,
+        {
+            "policy__blast_radius": 2,
+            "catalogue": shop("orders", "b", "c", calls={"b": ("orders",)}),
+        },
+    ),
+    (
+        Reason.BLAST_RADIUS,
+        ASK,
+        {
+            "policy__blast_radius": 2,
+            "runbook__steps": steps(Blast.HOST),
+            "catalogue": shop("orders", "b", "c", host="10.0.0.7"),
+            "proposal__target": FAR,
+            "service__target": FAR,
+            "grant__target": FAR,
+        },
+    ),
+    (
+        Reason.PROTECTED_TARGET,
+        DENY,
+        {
+            "runbook__steps": steps(Blast.HOST),
+            "protected": frozenset({"http://127.0.0.1:9001#opx"}),
+        },
+    ),
+    # leases on what it depends on
+    (
+        Reason.LEASE_HELD,
+        DENY,
+        {
+            "catalogue": shop("orders", "b", calls={"orders": ("b",)}),
+            "held": (busy("b", NOW + 1),),
+        },
+    ),
+    (
+        Reason.OK,
+        ALLOW,
+        {"catalogue": shop("orders", "b", calls={"orders": ("b",)}), "held": (busy("b", NOW),)},
+    ),
+    (
+        Reason.OK,
+        ALLOW,
+        {
+            "catalogue": shop("orders", "b", calls={"b": ("orders",)}),
+            "held": (busy("b", NOW + 1),),
+        },
+    ),
+    # calendars
+    (Reason.OUTSIDE_CHANGE_WINDOW, DENY, {"policy__change_window": "night", "calendars": OVER}),
+    (Reason.OK, ALLOW, {"policy__change_window": "night", "calendars": night()}),
+    (Reason.CHANGE_FREEZE, DENY, {"policy__freezes": ("night",), "calendars": night()}),
+    (Reason.OK, ALLOW, {"policy__freezes": ("night",), "calendars": OVER}),
+    (Reason.CALENDAR_UNKNOWN, DENY, {"policy__freezes": ("night",)}),
+    (Reason.CALENDAR_UNKNOWN, DENY, {"policy__change_window": "night"}),
 ]
 
 
@@ -299,12 +570,12 @@ def test_where_nothing_fits_it_is_said_once() -> None:
 
 def test_needs_asks_health_and_preconditions(but: But) -> None:
     """The gate wants the service's health and each precondition, under the keys it looks up."""
-    reads = gate.needs(but(runbook__preconditions=precondition("ok")))
+    reads = gate.needs(but(runbook__preconditions=precondition("ok")), NOW)
     assert [(read.key, read.probe.address) for read in reads] == [
         ("health", "http://127.0.0.1:9101/health"),
         ("precondition/store", "127.0.0.1:5432"),
     ]
-    assert gate.needs(but(service=None, runbook=None)) == []
+    assert gate.needs(but(service=None, runbook=None), NOW) == []
 
 
 def test_undoing_does_not_need_the_symptom(but: But) -> None:

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 
 from opx.core.decide import grants
-from opx.core.decide.case import STRICTEST, Autonomy, Case, Grant, Policy
+from opx.core.decide.case import STRICTEST, Autonomy, Case, Grant, Limits, Policy
+from opx.core.decide.runbooks import Step
 from opx.core.ingest.signals import Severity
 from opx.errors import BadInput, NotFound, OpxError, Refused
 
 NOW = 1_767_225_600_000
 DAYS_30 = 30 * 86_400_000
 ASKED = Grant(id="restart|shop|orders", autonomy=Autonomy.AUTO, by="ada", at=NOW)
-POLICY = Policy()
+SEV3, SEV4 = Limits(ceiling=Severity.SEV3), Limits(ceiling=Severity.SEV4)
+POLICY = Policy(environments={"live": SEV3}, change_window="nights", freezes=("sales",))
 LOOSER = {
     "ceiling": ("ceiling", Severity.SEV2, Severity.SEV4),
     "cooldown": ("cooldown", 59_999, 60_001),
@@ -26,6 +28,13 @@ LOOSER = {
     "approvalTtl": ("approval_ttl", 900_001, 899_999),
     "calibratedAfter": ("calibrated_after", 29, 31),
     "minPFix": ("min_p_fix", 0.79, 0.81),
+    "environments": ("environments", {}, {"live": SEV4}),
+    "serviceRunsPerHour": ("service_runs_per_hour", 7, 5),
+    "environmentRunsPerHour": ("environment_runs_per_hour", 21, 19),
+    "blastRadius": ("blast_radius", 51, 49),
+    "blindness": ("blindness", 0.51, 0.49),
+    "changeWindow": ("change_window", "", "nights"),
+    "freezes": ("freezes", (), ("sales", "moves")),
 }
 """Of each field, as a document names it: its attribute, a looser and a stricter value."""
 
@@ -34,7 +43,30 @@ def test_a_grant_is_bound_to_what_is_known(case: Case) -> None:
     """Content and target are the runbook's and the service's, whatever the grant said."""
     told = replace(ASKED, runbook_hash="mine", target="mine")
     bound = grants.bound(told, case.runbook, case.service, NOW)
-    assert bound == replace(ASKED, runbook_hash="hash-1", target="http://127.0.0.1:9001#orders")
+    assert bound == replace(
+        ASKED,
+        runbook_hash="hash-1",
+        target="http://127.0.0.1:9001#orders",
+        probe="http http://127.0.0.1:9101/health",
+    )
+
+
+def test_a_grant_covers_the_parameters_as_they_were(case: Case) -> None:
+    """It is bound to those that the runbook uses; when one of them changes it covers nothing,
+    when another does it still holds."""
+    assert case.runbook is not None
+    assert case.service is not None
+    step = Step(id="restore", uses="file.restore", inputs={"path": "${{ service.config }}"})
+    runbook = replace(case.runbook, steps=(step,))
+    service = replace(case.service, parameters={"config": "/srv/a", "other": "1"})
+
+    bound = grants.bound(ASKED, runbook, service, NOW)
+
+    assert bound.parameters == {"config": "/srv/a"}
+    same = (bound.runbook_hash, bound.target, bound.probe)
+    changed = runbook.takes({"config": "/srv/b", "other": "1"})
+    assert bound.outdated(*same, runbook.takes({"config": "/srv/a", "other": "2"})) == ()
+    assert bound.outdated(*same, changed) == ("parameters",)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +110,8 @@ def test_each_limit_loosens_in_one_direction(name: str) -> None:
 
 def test_a_ceiling_is_more_than_none() -> None:
     """While the policy in force cannot be read, any that acts at all lets opx do more."""
-    assert grants.loosens(STRICTEST, replace(POLICY, ceiling=Severity.SEV5)) == ("ceiling",)
-    assert grants.loosens(POLICY, STRICTEST) == grants.loosens(STRICTEST, STRICTEST) == ()
+    assert grants.loosens(STRICTEST, Policy(ceiling=Severity.SEV5)) == ("ceiling",)
+    assert grants.loosens(Policy(), STRICTEST) == grants.loosens(STRICTEST, STRICTEST) == ()
 
 
 def test_every_limit_is_looked_at() -> None:

@@ -38,9 +38,14 @@ def restart(document: Read) -> Runbook:
 
 
 def test_what_ships() -> None:
-    """One runbook and one policy, each with its licence."""
+    """Three runbooks and one policy, each with its licence."""
     shipped = packs.texts()
-    assert list(shipped) == ["default-policy.yaml", "restart-process.yaml"]
+    assert list(shipped) == [
+        "default-policy.yaml",
+        "restart-process.yaml",
+        "restore-file.yaml",
+        "rollback-release.yaml",
+    ]
     assert all(text.startswith("# SPDX") for text in shipped.values())
 
 

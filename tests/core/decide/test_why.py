@@ -16,6 +16,7 @@ from opx.core.decide.runbooks import Input
 NOW = 1_767_225_600_000
 WHERE = "restart|shop|orders"
 TARGET = "http://127.0.0.1:9001#orders"
+PROBE = "http http://127.0.0.1:9101/health"
 SAYS_YES = {Reason.OK, Reason.APPROVED, Reason.ON_PROBATION}
 
 
@@ -37,7 +38,13 @@ def test_a_yes_on_probation_says_so(but: Callable[..., Case]) -> None:
     probation = Grant(
         id=WHERE, autonomy=Autonomy.AUTO, by="ada", at=0, probation=True, expires_at=NOW + 1
     )
-    case = but(record=None, grant=probation, grant__runbook_hash="hash-1", grant__target=TARGET)
+    case = but(
+        record=None,
+        grant=probation,
+        grant__runbook_hash="hash-1",
+        grant__target=TARGET,
+        grant__probe=PROBE,
+    )
     lines = why.explain(gate.decide(case, NOW, "d"))
     assert lines[1:] == [
         "p_fix: a person's probation stands in for missing experience "
@@ -68,7 +75,8 @@ def test_what_no_longer_covers_is_named(but: Callable[..., Case]) -> None:
     """Of an outdated grant it is said what is another than granted, by each guard that asks."""
     lines = why.explain(gate.decide(but(grant__runbook_hash="old", grant__target="x"), NOW, "d"))
     assert lines[1] == (
-        "autonomy: the runbook or the target is not what it was when autonomy was granted "
+        "autonomy: the runbook, the target or the probe is not what it was when autonomy was "
+        "granted "
         "(another runbook and target than ada granted)."
     )
     assert lines[2] == "An approval, or a new grant, would change that."

@@ -13,20 +13,34 @@ from typing import Any
 import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.core.detect.ruled.kit import rule
 
 from opx.core.base import canonical
-from opx.core.base.reads import Answer, Probe, ProbeKind, ProbeRead, Stat
+from opx.core.base.reads import Answer, Probe, ProbeKind, ProbeRead
 from opx.core.base.time import MINUTE, SECOND, Ms
-from opx.core.detect import alerts, events, probes, thresholds
+from opx.core.detect import alerts, events, probes
 from opx.core.detect.finding import Finding, FindingState
-from opx.core.detect.rules import Side, ThresholdRule
+from opx.core.detect.ruled import book
+from opx.core.detect.ruled.book import Book
+from opx.core.detect.rules import DetectionRule
 from opx.core.ingest.services import Catalogue, Health, Service
-from opx.core.ingest.signals import Alert, Event, Identity, MetricBatch, Series, Severity, Tick
+from opx.core.ingest.signals import (
+    Alert,
+    Event,
+    Identity,
+    LogLevel,
+    LogLine,
+    MetricBatch,
+    Series,
+    Severity,
+    Tick,
+)
 
 T: Ms = 1_767_225_600_000
 STEPS = st.sampled_from([0, 0, 1, SECOND, MINUTE, 3 * MINUTE, 5 * MINUTE, 15 * MINUTE])
 CUTS = st.lists(st.integers(0, 40), max_size=10)
 laws = settings(max_examples=300, deadline=None)
+long_laws = settings(max_examples=150, deadline=None)
 
 
 @dataclass
@@ -154,10 +168,24 @@ def test_an_alert_told_again_changes_nothing(log: list[Alert | Tick], times: int
 # ---------------------------------------------------------------- events
 
 
+STOPPED = rule(
+    "event",
+    {
+        "type": "stopped",
+        "when": ["event.subject == 'i-1'"],
+        "clears": {"type": "started"},
+        "expires": "3m",
+    },
+)
+
+
 @dataclass
 class Events(Kept):
     state: events.EventState = field(default_factory=events.EventState)
     journal: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        events.bind(self.state, [STOPPED], T)
 
     def take(self, items: Sequence[Event | Tick]) -> None:
         happened = [one for one in items if isinstance(one, Event)]
@@ -169,12 +197,16 @@ class Events(Kept):
         newest = self.journal[-1].received_at if self.journal else 0
         since = newest - events.REMEMBERED
         late = [one for one in self.journal if one.received_at > since]
-        self.state = events.EventState.load(self.firing, stored(late))
+        self.state = events.EventState.load(
+            self.firing, stored(late), stored(events.save(self.state))
+        )
+        assert events.bind(self.state, [STOPPED], T) == []
 
 
 @st.composite
 def event_logs(draw: st.DrawFn) -> list[Event | Tick]:
-    """Few ids, so that redeliveries are as usual as events; some without a severity."""
+    """Few ids, so that redeliveries are as usual as events; some without a severity, some that a
+    rule is about, some that clear what it found."""
     items: list[Event | Tick] = []
     at = T
     for _ in range(draw(st.integers(1, 30))):
@@ -182,7 +214,7 @@ def event_logs(draw: st.DrawFn) -> list[Event | Tick]:
         one = Event(
             id=draw(st.sampled_from("1234")),
             source=draw(st.sampled_from(["/a", "/b"])),
-            type="stopped",
+            type=draw(st.sampled_from(["stopped", "stopped", "started"])),
             subject=draw(st.sampled_from(["i-1", "i-2"])),
             identity=Identity("prod", draw(st.sampled_from(["orders", ""]))),
             severity=draw(st.sampled_from([Severity.SEV2, Severity.SEV2, Severity.SEV4, None])),
@@ -335,131 +367,240 @@ def test_a_restart_of_the_probes_forgets_a_doubt_and_nothing_else(
     assert restarted.edges == steady.edges
 
 
-# ---------------------------------------------------------------- thresholds
+# ---------------------------------------------------------------- rules over what flows
 
 SERIES = {
-    sid: Series(sid=sid, metric="m", labels={"n": str(sid)}, identity=Identity("prod", "orders"))
-    for sid in range(3)
-}
-
-
-def rule(name: str, version: int, **more: Any) -> ThresholdRule:
-    values: dict[str, Any] = {"stat": Stat.AVG, "side": Side.ABOVE, "limit": 1.0 + version, **more}
-    return ThresholdRule(
-        name=name,
-        hash=f"{name}{version}",
+    sid: Series(
+        sid=sid,
         metric="m",
-        window=10 * SECOND,
-        severity=Severity.SEV3,
-        justification="a law",
-        **values,
+        labels={"n": str(sid)},
+        identity=Identity("prod", ("orders", "store", "users")[sid % 3]),
     )
-
-
-FEW = {"stat": Stat.COUNT, "side": Side.BELOW}
-RULES = st.lists(
-    st.sampled_from(
-        [
-            rule("high", 1),
-            rule("high", 2),
-            rule("few", 1, **FEW),
-            rule("few", 2, hold=20 * SECOND, **FEW),
-            rule("low", 1, stat=Stat.MAX, side=Side.BELOW),
-        ]
-    ),
-    max_size=3,
-    unique_by=lambda one: one.name,
-).map(tuple)
-POINTS = st.lists(
-    st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(0, 4)), min_size=1, max_size=6
-)
+    for sid in range(12)
+}
+VERSIONS = [
+    rule("threshold", {"metric": "m", "stat": stat, "window": "10s", **limit}, name, for_=hold)
+    for name, stat, limit, hold in (
+        ("high", "avg", {"above": 2}, "0ms"),
+        ("high", "avg", {"above": 3}, "0ms"),
+        ("few", "count", {"below": 1}, "0ms"),
+        ("few", "count", {"below": 2}, "20s"),
+        ("low", "max", {"below": 2}, "0ms"),
+        ("slow", "p95", {"above": 2}, "0ms"),
+        ("grows", "rate", {"above": 0.2}, "10s"),
+    )
+]
+VERSIONS += [
+    rule(
+        "ratio",
+        {
+            "part": {"metric": "m", "labels": {"n": part}},
+            "whole": {"metric": "m"},
+            "window": "10s",
+            "above": 0.3,
+            "atLeast": 1,
+        },
+        "share",
+    )
+    for part in ("0", "1")
+]
+VERSIONS += [rule("absence", {"metric": "m", "after": f"{n}s"}, "gone") for n in (3, 7)]
+VERSIONS += [
+    rule("logs", {"level": "warn", "window": "2s", "above": 1, "atLeast": n}, "noise")
+    for n in (1, 2)
+]
+RULES = st.lists(st.sampled_from(VERSIONS), max_size=5, unique_by=lambda one: one.rule).map(tuple)
 Points = list[tuple[int, int, int]]
+"""Each with a sid, how many seconds ago it is of, a value."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What one commit of the log brought."""
+
+    points: Points = field(default_factory=list)
+    lines: list[tuple[int, int]] = field(default_factory=list)
+    """Each with who wrote it (a sid) and how many seconds ago."""
+
+
+Told = tuple[Ms, Commit | tuple[DetectionRule, ...]]
+POINTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30), st.integers(0, 4)), max_size=6)
+LINES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20)), max_size=4)
 
 
 @st.composite
-def metric_logs(draw: st.DrawFn) -> list[tuple[Ms, Points | tuple[ThresholdRule, ...]]]:
-    """Points that are mostly in order, silences, and rules that change in between."""
-    log: list[tuple[Ms, Points | tuple[ThresholdRule, ...]]] = [(T, draw(RULES))]
+def logs(draw: st.DrawFn) -> list[Told]:
+    """Stretches in which some series come every second or two and lines are written, stretches
+    in which nothing does, points that are late, silences, and rules that change in between."""
+    log: list[Told] = [(T, draw(RULES))]
     at = T
-    for _ in range(draw(st.integers(1, 25))):
-        at += draw(st.sampled_from([SECOND, 5 * SECOND, 10 * SECOND, 16 * MINUTE]))
-        changed = draw(st.integers(0, 5)) == 0
-        log.append((at, draw(RULES if changed else POINTS)))
+    for _ in range(draw(st.integers(1, 6))):
+        kind = draw(st.sampled_from(["steady", "steady", "ticks", "odd", "rules"]))
+        if kind == "rules":
+            log.append((at, draw(RULES)))
+        elif kind == "odd":
+            at += draw(st.sampled_from([0, 1, SECOND, 10 * SECOND, 16 * MINUTE]))
+            log.append((at, Commit(draw(POINTS), draw(LINES))))
+        else:
+            here = draw(st.integers(1, 12)) if kind == "steady" else 0
+            value, every = draw(st.integers(0, 4)), draw(st.integers(1, 2))
+            loud = draw(st.integers(0, 2)) if here else 0
+            for second in range(draw(st.integers(5, 40))):
+                at += SECOND
+                turn = range(here if second % every == 0 else 0)
+                points = [(sid, 0, (value + second * (sid % 2)) % 5) for sid in turn]
+                log.append((at, Commit(points, [(0, 0)] * loud)))
     return log
 
 
 @dataclass
-class Thresholds(Kept):
-    """The detector and its log, as the sense beat drives it."""
+class Ruled(Kept):
+    """The book and its log, as the sense beat drives it."""
 
-    state: thresholds.ThresholdState = field(default_factory=thresholds.ThresholdState)
-    log: list[tuple[Ms, Points]] = field(default_factory=list)
+    state: Book = field(default_factory=Book)
+    log: list[tuple[Ms, Commit]] = field(default_factory=list)
     saved: Any = field(default_factory=dict)
     saved_at: int = 0
 
-    def take(self, at: Ms, what: Points | tuple[ThresholdRule, ...]) -> None:
+    def take(self, at: Ms, what: Commit | tuple[DetectionRule, ...]) -> None:
         if isinstance(what, tuple):
-            if not thresholds.in_force(self.state, what):
-                self.keep(thresholds.bind(self.state, what, at))
+            if not book.in_force(self.state, what):
+                self.keep(book.bind(self.state, what, at))
                 self.save()
             return
         self.log.append((at, what))
-        self.keep(self._step(at, what))
+        self.keep(self._step(at, what), book.refreshed(self.state))
 
     def save(self) -> None:
-        self.saved, self.saved_at = stored(thresholds.save(self.state)), len(self.log)
+        self.saved, self.saved_at = stored(book.save(self.state)), len(self.log)
 
     def restart(self) -> list[Finding]:
         """What the replay of the log since the last save found: known already."""
-        self.state = thresholds.load(self.saved)
+        self.state = book.load(self.saved)
         again = [one for entry in self.log[self.saved_at :] for one in self._step(*entry)]
-        thresholds.missed(self.state, self.firing)
+        book.missed(self.state, self.firing)
         return again
 
-    def _step(self, at: Ms, points: Points) -> list[Finding]:
+    def _step(self, at: Ms, brought: Commit) -> list[Finding]:
+        points = brought.points
         batch = MetricBatch(
             sid=np.array([sid for sid, _, _ in points], np.int32),
             at=np.array([at - ago * SECOND for _, ago, _ in points], np.int64),
             value=np.array([value for _, _, value in points], np.float64),
         )
-        return thresholds.step(self.state, SERIES, batch, at)
+        lines = [
+            LogLine(
+                identity=SERIES[who].identity,
+                at=at - ago * SECOND,
+                received_at=at,
+                level=LogLevel.ERROR,
+                message="no",
+            )
+            for who, ago in brought.lines
+        ]
+        return book.step(self.state, SERIES, batch if points else None, lines, at)
 
 
-@laws
-@given(log=metric_logs(), saves=st.sets(st.integers(0, 25)), restarts=st.sets(st.integers(0, 25)))
-def test_a_restart_of_the_thresholds_changes_nothing(
-    log: list[tuple[Ms, Points | tuple[ThresholdRule, ...]]], saves: set[int], restarts: set[int]
+@long_laws
+@given(log=logs(), saves=st.sets(st.integers(0, 150)), restarts=st.sets(st.integers(0, 150)))
+def test_a_restart_of_the_book_changes_nothing(
+    log: list[Told], saves: set[int], restarts: set[int]
 ) -> None:
     """Wherever it was last saved, and whichever rules were changed before, after or while it
     was down: no finding is lost, none is new, and what the replay finds again was known."""
-    steady, restarted = Thresholds(), Thresholds()
+    steady, restarted = Ruled(), Ruled()
 
     for number, (at, what) in enumerate(log):
         if number in saves:
             restarted.save()
         if number in restarts:
-            assert all(one in restarted.findings for one in restarted.restart())
+            known = {one.id for one in restarted.findings}
+            assert all(one.id in known for one in restarted.restart())
             assert restarted.state.strays == []
         steady.take(at, what)
         restarted.take(at, what)
 
     assert restarted.findings == steady.findings
-    assert stored(thresholds.save(restarted.state)) == stored(thresholds.save(steady.state))
+    assert restarted.rows == steady.rows
+    assert stored(book.save(restarted.state)) == stored(book.save(steady.state))
 
 
-@laws
-@given(log=metric_logs())
-def test_only_rules_in_force_have_open_findings_and_no_two_share_an_id(
-    log: list[tuple[Ms, Points | tuple[ThresholdRule, ...]]],
+@long_laws
+@given(log=logs(), cuts=st.data())
+def test_it_does_not_matter_how_what_came_at_one_time_was_cut(
+    log: list[Told], cuts: st.DataObject
 ) -> None:
-    """A changed or removed rule leaves nothing open behind; each firing is its own finding."""
-    senses, in_force = Thresholds(), set[str]()
+    """As one commit, or as several of the same instant: the same edges, the same state."""
+    whole, cut_up = Ruled(), Ruled()
+
+    for at, what in log:
+        whole.take(at, what)
+        if isinstance(what, tuple):
+            cut_up.take(at, what)
+            continue
+        middle = cuts.draw(st.integers(0, len(what.points))) if what.points else 0
+        cut_up.take(at, Commit(what.points[:middle]))
+        cut_up.take(at, Commit(what.points[middle:]))
+        for one in what.lines:
+            cut_up.take(at, Commit(lines=[one]))
+
+    assert cut_up.findings == whole.findings
+    assert stored(book.save(cut_up.state)) == stored(book.save(whole.state))
+
+
+COUNTING = ("threshold/few", "logs/noise")
+
+
+@long_laws
+@given(log=logs())
+def test_points_that_are_delivered_again_at_once_change_no_finding(log: list[Told]) -> None:
+    """A counter has not grown, a series has not come twice, and an average, an extreme and a
+    percentile are what they were. Only what counts points or lines counts them."""
+    once, often = Ruled(), Ruled()
+
+    for at, what in log:
+        told = what
+        if isinstance(what, tuple):
+            told = tuple(one for one in what if one.rule not in COUNTING)
+        once.take(at, told)
+        often.take(at, told)
+        if isinstance(what, Commit):
+            often.take(at, Commit(what.points))
+
+    assert [(one.id, one.state, one.at) for one in often.findings] == [
+        (one.id, one.state, one.at) for one in once.findings
+    ]
+
+
+@long_laws
+@given(log=logs())
+def test_only_rules_in_force_have_open_findings_and_no_two_share_an_id(log: list[Told]) -> None:
+    """A changed or removed rule leaves nothing open behind; each firing is its own finding, and
+    each is over once at most."""
+    senses, in_force = Ruled(), set[str]()
 
     for at, what in log:
         senses.take(at, what)
         if isinstance(what, tuple):
             in_force = {rule.rule for rule in what}
-        assert {one.rule for one in senses.firing} <= in_force
+        assert {one.rule for one in senses.firing} <= in_force | {"observer"}
 
-    fired = [one.id for one in senses.findings if one.state is FindingState.FIRING]
-    assert len(fired) == len(set(fired))
+    for state in FindingState:
+        ids = [one.id for one in senses.findings if one.state is state]
+        assert len(ids) == len(set(ids))
+
+
+def test_the_laws_are_about_something() -> None:
+    """A log of the kind above in which every block and the observer find something."""
+    senses = Ruled()
+    senses.take(T, (VERSIONS[0], VERSIONS[8], VERSIONS[9], VERSIONS[11]))
+    for second in range(1, 150):
+        here = range(12 if second < 60 or second > 90 else 0)
+        if second > 110:
+            here = range(1, 12)
+        points = [(sid, 0, second * (1 + sid % 2) % 90) for sid in here]
+        lines = [(0, 0)] * (9 if second == 50 else 1 if second < 60 else 0)
+        senses.take(T + second * SECOND, Commit(points, lines))
+
+    found = {one.rule for one in senses.findings}
+    assert found == {"threshold/high", "ratio/share", "absence/gone", "logs/noise", "observer"}

@@ -11,10 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opx.core.act.run import Run, RunStatus
-from opx.core.base.reads import Answer, Probe, ProbeKind
+from opx.core.base.reads import Answer, MetricRead, Probe, ProbeKind
+from opx.core.base.time import Window
 from opx.core.correlate.episode import Group
 from opx.core.decide.runbooks import Check, Proposal, Runbook
+from opx.core.detect.rules import Limit, Ratio, Selector, Side
+from opx.core.detect.witness import Witness
 from opx.core.ingest.services import Health, Service
+from opx.core.ingest.signals import Identity
 from opx.core.verify import check
 from opx.core.verify.verdict import Verdict, VerdictKind
 
@@ -221,3 +225,69 @@ def test_a_verdict_always_comes_and_is_earned(answers: list[bool | None], wanted
     assert verdict.yes + verdict.no + verdict.unknown == wanted.of == len(run.samples)
     assert (verdict.kind is RECOVERED) == (verdict.yes >= wanted.passes)
     assert verdict.kind is not NO_EFFECT or verdict.no > 0
+
+
+WITNESS = Witness(
+    rule="ratio/errors",
+    check=Ratio(
+        part=Selector(metric="errors"),
+        whole=Selector(metric="requests"),
+        window=10_000,
+        limit=Limit(Side.ABOVE, 0.05),
+        at_least=20,
+    ),
+    identity=Identity("shop", "orders"),
+)
+
+
+def told(**values: float | None) -> dict[str, Answer]:
+    keys = {what: f"ratio/errors|shop/orders/|{what}" for what in values}
+    return {keys[w]: Answer(key=keys[w], at=NOW, ok=True, value=v) for w, v in values.items()}
+
+
+class TestNumbers:
+    """The numbers by which a rule found the service ill must say that it is well."""
+
+    @pytest.mark.parametrize(
+        ("after", "window"),
+        [(1_000, (0, 1_000)), (9_999, (0, 9_999)), (25_000, (15_000, 25_000))],
+    )
+    def test_they_are_of_the_time_since_the_repair(
+        self, after: int, window: tuple[int, int]
+    ) -> None:
+        """What was before it is not asked about, nor more than the rule's own window."""
+        reads = check.needs(replace(RUN, due_at=NOW), RUNBOOK, None, NOW + after, [WITNESS])
+        windows = [read.window for read in reads if isinstance(read, MetricRead)]
+        assert windows == [Window(NOW + window[0], NOW + window[1])] * 2
+
+    def test_at_first_there_is_too_little_to_ask(self) -> None:
+        """In the first second nothing is asked, and the answer is unknown."""
+        assert check.needs(RUN, RUNBOOK, None, NOW + 999, [WITNESS]) == []
+        seen = check.seen(RUN, {}, [WITNESS], NOW + 999, NOW + 999)
+        assert seen is not None
+        assert seen.ok is None
+
+    @pytest.mark.parametrize(
+        ("health", "numbers", "ok"),
+        [
+            (True, {"part": 0.5, "whole": 10.0}, True),
+            (True, {"part": 0.6, "whole": 10.0}, False),
+            (False, {"part": 0.0, "whole": 10.0}, False),
+            (True, {"part": 0.6, "whole": 1.9}, None),
+            (True, {"part": None, "whole": None}, None),
+            (None, {"part": 0.6, "whole": 10.0}, False),
+            (None, {"part": 0.5, "whole": 10.0}, None),
+        ],
+    )
+    def test_all_must_say_yes(
+        self, health: bool | None, numbers: dict[str, float | None], ok: bool | None
+    ) -> None:
+        """One no is a no, and only where all say yes is it one; silence is neither."""
+        answers = {"verify": Answer(key="verify", at=NOW + 20_000, ok=health), **told(**numbers)}
+        seen = check.seen(RUN, answers, [WITNESS], NOW + 20_000, NOW + 20_001)
+        assert seen is not None
+        assert (seen.ok, seen.at) == (ok, NOW + 20_000)
+
+    def test_without_anybody_to_ask_there_is_no_answer(self) -> None:
+        """None, which a verdict counts as unknown."""
+        assert check.seen(RUN, {}, [], NOW, NOW) is None

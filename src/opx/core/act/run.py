@@ -45,7 +45,8 @@ ENDED = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """``number``: the how-manieth run of its incident, from 1. ``step``: index of the step
+    """``number``: the how-manieth run of its incident, from 1. ``type``: what its trouble was
+    held to be when it was proposed. ``step``: index of the step
     that is next; ``tries``: orders given for it so far. ``samples``: the verification's
     answers so far (True, False, None). ``due_at``: when its next segment is wanted.
     ``held_since``: since when guards deny it that can be asked again; None: none does."""
@@ -58,6 +59,7 @@ class Run:
     proposal: Proposal
     created_at: Ms
     due_at: Ms | None
+    type: str = ""
     decision: str | None = None
     reason: str = ""
     step: int = 0

@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from opx.core.analyse.changes import Changed
+from opx.core.analyse.past import Past
 from opx.core.base.time import Ms
 
 
@@ -21,6 +23,14 @@ class Probability:
 class InsightType(StrEnum):
     PROCESS_DOWN = "process_down"
     PROCESS_HUNG = "process_hung"
+    TAMPERING = "tampering"
+    """A watched file is not what it should be, and the service is ill."""
+    BAD_RELEASE = "bad_release"
+    """Errors shortly after a release."""
+    ERRORS = "errors"
+    LATENCY = "latency"
+    TELEMETRY_LOSS = "telemetry_loss"
+    """opx sees too little: the observer is ill, not what it observes."""
     THRESHOLD_BREACHED = "threshold_breached"
     REPORTED = "reported"
     UNKNOWN = "unknown"
@@ -32,6 +42,8 @@ class InsightSource(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
+    """``subject``: what it is: a service as ``environment/service``, a file, a release."""
+
     subject: str
     statement: str
     p_cause: Probability = Probability()
@@ -39,8 +51,18 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """``share``: of the blame, 0 to 1, not calibrated. ``said``: the first evidence for it."""
+
+    subject: str
+    share: float
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Insight:
-    """``risk`` 0..100, 80 and over is a symptom of its own. ``causes`` best first."""
+    """``risk`` 0..100, 80 and over is a symptom of its own. ``causes`` best first. ``changes``:
+    of the last day, newest first. ``similar``: verified repairs of the same, newest first."""
 
     id: str
     episode: str
@@ -50,4 +72,7 @@ class Insight:
     advice: str
     source: InsightSource
     at: Ms
+    changes: tuple[Changed, ...] = ()
+    similar: tuple[Past, ...] = ()
+    ranked: tuple[Ranked, ...] = ()
     p_real: Probability = Probability()

@@ -2,23 +2,30 @@
 
 """What an episode is, by rules: its type, its risk, its causes and one piece of advice.
 
-The whole of stage 4 as it is today. The findings that are still open speak, all of them
+Stage 4 where nothing was learnt yet. The findings that are still open speak, all of them
 when none is. The worst one gives the risk; risks are never added up, so ten ill nodes are
-as bad as the worst of them. It must never put a probability on what it says: nothing here
-was calibrated.
+as bad as the worst of them. What changed of late comes first: a file that is not what it
+should be, or a release shortly before, is a better cause than what it led to. It must
+never put a probability on what it says: nothing here was calibrated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from opx.core.analyse.insight import Cause, Insight, InsightSource, InsightType
+from opx.core.analyse import changes, past
+from opx.core.analyse.changes import Changed
+from opx.core.analyse.insight import Cause, Insight, InsightSource, InsightType, Ranked
+from opx.core.analyse.past import Past
 from opx.core.base import ids
-from opx.core.base.time import Ms
-from opx.core.correlate.episode import Episode
+from opx.core.base.time import Ms, to_wire
+from opx.core.correlate.episode import Episode, Group
+from opx.core.correlate.stage import group_of
 from opx.core.detect import probes
 from opx.core.detect.finding import Finding, FindingKind, FindingState
 from opx.core.detect.probes import Failure
+from opx.core.detect.rules import Signal
 from opx.core.ingest.services import Service
 from opx.core.ingest.signals import Severity
 
@@ -41,23 +48,36 @@ RISK: Mapping[FindingKind, Mapping[Severity, int]] = {
 """0 to 100: 80 critical, 60 high, 40 medium. Evidence is never critical by itself."""
 
 RANKING = (
+    InsightType.TELEMETRY_LOSS,
+    InsightType.TAMPERING,
     InsightType.PROCESS_DOWN,
     InsightType.PROCESS_HUNG,
+    InsightType.BAD_RELEASE,
+    InsightType.ERRORS,
+    InsightType.LATENCY,
     InsightType.THRESHOLD_BREACHED,
     InsightType.REPORTED,
     InsightType.UNKNOWN,
 )
 """What explains most comes first: a dead process explains its metrics, not they it."""
 
+OBSERVER = "observer"
+"""The rule of the finding that most telemetry is gone."""
 _PROBE_TYPES = {
     Failure.REFUSED: InsightType.PROCESS_DOWN,
     Failure.NOT_RUNNING: InsightType.PROCESS_DOWN,
     Failure.TIMED_OUT: InsightType.PROCESS_HUNG,
     Failure.UNWELL: InsightType.REPORTED,
 }
+_SIGNAL_TYPES = {Signal.ERRORS: InsightType.ERRORS, Signal.LATENCY: InsightType.LATENCY}
+_DIED = frozenset({InsightType.PROCESS_DOWN, InsightType.PROCESS_HUNG, InsightType.REPORTED})
+_ERRED = frozenset({InsightType.ERRORS, InsightType.REPORTED})
 _STATEMENTS = {
     InsightType.PROCESS_DOWN: "the process is not running",
     InsightType.PROCESS_HUNG: "the process runs and does not answer",
+    InsightType.ERRORS: "it answers with errors",
+    InsightType.LATENCY: "it answers slowly",
+    InsightType.TELEMETRY_LOSS: "most of what opx hears has fallen silent",
     InsightType.THRESHOLD_BREACHED: "a threshold is breached",
     InsightType.REPORTED: "it was reported",
     InsightType.UNKNOWN: "unknown",
@@ -65,6 +85,13 @@ _STATEMENTS = {
 _ADVICE: Mapping[InsightType, Callable[[str], str]] = {
     InsightType.PROCESS_DOWN: lambda what: f"Start {what} again, then find out why it stopped.",
     InsightType.PROCESS_HUNG: lambda what: f"Restart {what}; keep a dump of it first if you can.",
+    InsightType.TAMPERING: lambda what: f"Restore the file and restart {what}; find who did it.",
+    InsightType.BAD_RELEASE: lambda what: f"Roll {what} back to the release before.",
+    InsightType.ERRORS: lambda what: f"See what {what} says in its log when it answers an error.",
+    InsightType.LATENCY: lambda what: f"See what {what} waits for; restarting it may help.",
+    InsightType.TELEMETRY_LOSS: lambda what: (
+        "Look at what sends telemetry to opx, and the way between."
+    ),
     InsightType.THRESHOLD_BREACHED: lambda what: (
         f"See what changed in the load or release of {what}."
     ),
@@ -73,48 +100,118 @@ _ADVICE: Mapping[InsightType, Callable[[str], str]] = {
 }
 
 
-def explain(
-    episode: Episode, findings: Sequence[Finding], service: Service | None, now: Ms
-) -> Insight:
-    """The insight of an episode from its findings, in any order. The same findings give
-    the same id. ``service`` None: it is in no catalogue."""
-    over = {finding.id for finding in findings if finding.state is FindingState.CLEARED}
-    still = [finding for finding in findings if finding.id not in over]
-    speaking = sorted(still or findings, key=lambda finding: (finding.severity, finding.id))
-    by_type: dict[InsightType, list[Finding]] = {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What an episode is explained from. ``findings``: in any order. ``service``: its root's,
+    None: it is in no catalogue. ``changes``: of the last day, on any service it knows of.
+    ``past``: what was done on its root before. ``ranked``: as in an ``Insight``."""
+
+    episode: Episode
+    findings: Sequence[Finding]
+    service: Service | None = None
+    changes: Sequence[Changed] = ()
+    past: Sequence[Past] = ()
+    ranked: tuple[Ranked, ...] = ()
+
+
+def explain(facts: Facts, now: Ms) -> Insight:
+    """The insight of an episode. The same facts give the same id.
+
+    The root's own findings say what it is; those of the services that suffer from it are
+    further causes, after its own."""
+    episode, speaking = facts.episode, _speaking(facts.findings)
+    by_place: dict[tuple[Group, InsightType], list[Finding]] = {}
     for finding in speaking:
-        by_type.setdefault(type_of(finding), []).append(finding)
-    types = [type for type in RANKING if type in by_type] or [InsightType.UNKNOWN]
+        by_place.setdefault((group_of(finding), type_of(finding)), []).append(finding)
+    places = sorted(by_place, key=lambda place: _rank(episode, *place))
+    if not places:
+        places = [(episode.group, InsightType.UNKNOWN)]
+    type, first = _changed(facts, {type for group, type in places if group == episode.group})
+    type = type or places[0][1]
     risk = max((RISK[finding.kind][finding.severity] for finding in speaking), default=0)
     told = [finding.id for finding in speaking]
-    where = f"{episode.group.environment}/{episode.group.service}"
+    of_late = sorted(facts.changes, key=lambda one: (-one.at, one.event))
+    seen = [change.event for change in of_late]
+    service = facts.service
     return Insight(
-        id=ids.derived("insight", episode.id, types[0], risk, sorted(told)),
+        id=ids.derived("insight", episode.id, type, risk, sorted(told), seen, facts.ranked),
         episode=episode.id,
-        type=types[0],
+        type=type,
         risk=risk,
-        causes=tuple(_cause(where, type, by_type.get(type, [])) for type in types),
-        advice=_ADVICE[types[0]](service.name if service is not None else where),
+        causes=(*first, *(_cause(*place, by_place.get(place, [])) for place in places)),
+        advice=_ADVICE[type](service.name if service is not None else _name(episode.group)),
         source=InsightSource.RULES,
         at=now,
+        changes=tuple(of_late),
+        similar=past.similar(facts.past, type),
+        ranked=facts.ranked,
     )
 
 
 def type_of(finding: Finding) -> InsightType:
     """What one finding speaks for, by its rule and its evidence."""
+    if finding.rule == OBSERVER:
+        return InsightType.TELEMETRY_LOSS
     if finding.rule == probes.RULE:
         failure = finding.evidence.get("failure")
         return next((_PROBE_TYPES[one] for one in Failure if one == failure), InsightType.UNKNOWN)
-    if finding.rule.startswith("threshold/"):
+    signal = finding.evidence.get("signal")
+    for known, type in _SIGNAL_TYPES.items():
+        if signal == known:
+            return type
+    if finding.rule.startswith(("threshold/", "ratio/")):
         return InsightType.THRESHOLD_BREACHED
     return InsightType.REPORTED
 
 
-def _cause(where: str, type: InsightType, findings: Sequence[Finding]) -> Cause:
+def _speaking(findings: Sequence[Finding]) -> list[Finding]:
+    """Those that are open, all of them when none is; worst first."""
+    over = {finding.id for finding in findings if finding.state is FindingState.CLEARED}
+    still = [finding for finding in findings if finding.id not in over]
+    return sorted(still or findings, key=lambda finding: (finding.severity, finding.id))
+
+
+def _changed(facts: Facts, types: set[InsightType]) -> tuple[InsightType | None, tuple[Cause, ...]]:
+    """What the root's trouble is when a change explains it, and that change as its cause."""
+    group = facts.episode.group
+    symptoms = [one for one in facts.findings if one.kind is FindingKind.SYMPTOM]
+    # when it was seen: a window that shows it may have begun before the change
+    began = min((one.at for one in symptoms if group_of(one) == group), default=None)
+    if began is None:
+        return None, ()
+    files = changes.drifted(facts.changes, group)
+    if files and types & _DIED:
+        return InsightType.TAMPERING, tuple(_blamed(one, "the file was changed") for one in files)
+    release = changes.released(facts.changes, group, began)
+    if release is not None and types & _ERRED:
+        said = "the release came shortly before the errors"
+        return InsightType.BAD_RELEASE, (_blamed(release, said),)
+    return None, ()
+
+
+def _blamed(change: Changed, said: str) -> Cause:
+    by = f" by {change.by}" if change.by else ""
+    return Cause(
+        subject=change.subject,
+        statement=f"{said}{by} at {to_wire(change.at)}",
+        evidence=(change.event,),
+    )
+
+
+def _rank(episode: Episode, group: Group, type: InsightType) -> tuple[bool, int, str, str]:
+    """Best first: the root's, then what explains most, then by name."""
+    return group != episode.group, RANKING.index(type), group.environment, group.service
+
+
+def _name(group: Group) -> str:
+    return f"{group.environment}/{group.service}"
+
+
+def _cause(group: Group, type: InsightType, findings: Sequence[Finding]) -> Cause:
     """``findings`` worst first: the first one's words are the cause's."""
     said = f": {findings[0].summary}" if findings else ""
     return Cause(
-        subject=where,
+        subject=_name(group),
         statement=_STATEMENTS[type] + said,
         evidence=tuple(finding.id for finding in findings),
     )

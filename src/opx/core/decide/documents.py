@@ -18,7 +18,7 @@ from opx.core.base.documents import NAME, Document, Node
 from opx.core.base.reads import Probe, ProbeKind
 from opx.core.base.time import DAY, HOUR, MINUTE, SECOND
 from opx.core.decide.actions import ActionSpec, Undo
-from opx.core.decide.case import Policy
+from opx.core.decide.case import Autonomy, Limits, Policy
 from opx.core.decide.runbooks import (
     REFERENCE,
     Check,
@@ -32,6 +32,11 @@ from opx.core.ingest.signals import Severity
 from opx.errors import ExpressionError
 
 MOST_STEPS = 50
+_LIMITS = (
+    "ceiling", "cooldown", "breakerAfter", "approvalTtl", "calibratedAfter", "minPFix",
+    "environments", "serviceRunsPerHour", "environmentRunsPerHour", "blastRadius", "blindness",
+    "changeWindow", "freezes",
+)  # fmt: skip
 _INPUT = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -69,10 +74,7 @@ def bind_runbook(document: Document, actions: Mapping[str, ActionSpec]) -> Runbo
 def bind_policy(document: Document) -> Policy:
     """The policy in ``document``; what it does not mention keeps its default."""
     _kind(document, "Policy")
-    spec = document.spec.fields(
-        (),
-        ("ceiling", "cooldown", "breakerAfter", "approvalTtl", "calibratedAfter", "minPFix"),
-    )
+    spec = document.spec.fields((), _LIMITS)
     usual = Policy()
     return Policy(
         name=document.name,
@@ -87,7 +89,44 @@ def bind_policy(document: Document) -> Policy:
         ),
         calibrated_after=_whole(spec, "calibratedAfter", 100_000, usual.calibrated_after),
         min_p_fix=_share(spec["minPFix"]) if "minPFix" in spec else usual.min_p_fix,
+        environments=_environments(spec["environments"]) if "environments" in spec else {},
+        service_runs_per_hour=_whole(
+            spec, "serviceRunsPerHour", 10_000, usual.service_runs_per_hour
+        ),
+        environment_runs_per_hour=_whole(
+            spec, "environmentRunsPerHour", 10_000, usual.environment_runs_per_hour
+        ),
+        blast_radius=_whole(spec, "blastRadius", 100_000, usual.blast_radius),
+        blindness=_share(spec["blindness"]) if "blindness" in spec else usual.blindness,
+        change_window=_name(spec["changeWindow"]) if "changeWindow" in spec else "",
+        freezes=_names(spec["freezes"]) if "freezes" in spec else (),
     )
+
+
+def _environments(node: Node) -> dict[str, Limits]:
+    usual, found = Limits(), {}
+    for name, entry in node.entries().items():
+        if not NAME.fullmatch(name):
+            raise entry.wrong(f"{name!r} is not a name for an environment")
+        fields = entry.fields((), ("ceiling", "autonomy"))
+        found[name] = Limits(
+            ceiling=fields["ceiling"].choice(Severity) if "ceiling" in fields else usual.ceiling,
+            autonomy=fields["autonomy"].choice(Autonomy)
+            if "autonomy" in fields
+            else usual.autonomy,
+        )
+    return found
+
+
+def _name(node: Node) -> str:
+    return node.text(NAME.pattern, 100)
+
+
+def _names(node: Node) -> tuple[str, ...]:
+    names = tuple(_name(entry) for entry in node.items())
+    if len(set(names)) < len(names):
+        raise node.wrong("one of them is named twice")
+    return names
 
 
 def _kind(document: Document, kind: str) -> None:
@@ -196,6 +235,7 @@ def _step(
         timeout=fields["timeout"].duration(SECOND, HOUR) if "timeout" in fields else 30 * SECOND,
         retries=fields["retries"].integer(0, 10) if "retries" in fields else 0,
         undo=fields["undo"].text() if "undo" in fields else "",
+        blast=action.blast,
     )
 
 

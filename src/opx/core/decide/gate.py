@@ -12,17 +12,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from opx.core.base import ids
-from opx.core.base.reads import ProbeRead
+from opx.core.base.reads import ProbeRead, Read
 from opx.core.base.time import Ms
 from opx.core.decide.case import Case
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
-from opx.core.decide.guards import GUARDS, HEALTH, Guard, precondition_key
+from opx.core.decide.guards import GUARDS, HEALTH, Guard, precondition_key, recent
 from opx.core.decide.proposals import Considered
 
 
-def needs(case: Case) -> list[ProbeRead]:
+def needs(case: Case, now: Ms) -> list[Read]:
     """What must be asked just before ``decide``: is the symptom there, do preconditions hold."""
-    reads = []
+    reads: list[Read] = []
     if case.service is not None and case.service.health is not None:
         reads.append(ProbeRead(key=HEALTH, probe=case.service.health.probe))
     if case.runbook is not None:
@@ -30,6 +30,8 @@ def needs(case: Case) -> list[ProbeRead]:
             ProbeRead(key=precondition_key(wanted), probe=wanted.probe)
             for wanted in case.runbook.preconditions
         ]
+    for witness in (*case.witnesses, *case.beneath):
+        reads += witness.needs(recent(witness, now))
     return reads
 
 

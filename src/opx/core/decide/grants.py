@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from opx.core.base.time import DAY, Ms
-from opx.core.decide.case import Autonomy, Grant, Policy
+from opx.core.decide.case import Autonomy, Grant, Limits, Policy, probe_of
 from opx.core.decide.runbooks import Runbook
 from opx.core.ingest.services import Service
 from opx.core.ingest.signals import Severity
@@ -22,8 +22,8 @@ PROBATION_MOST: Ms = 30 * DAY
 
 
 def bound(grant: Grant, runbook: Runbook | None, service: Service | None, now: Ms) -> Grant:
-    """The grant for this runbook's content and this service's target and parameters, whatever
-    it said.
+    """The grant for this runbook's content and this service's target, probe and parameters,
+    whatever it said.
 
     ``NotFound`` when either does not exist. A probation is for ``auto`` (else ``BadInput``),
     ends within 30 days (``BadInput``) and covers nothing irreversible (``Refused``).
@@ -39,6 +39,7 @@ def bound(grant: Grant, runbook: Runbook | None, service: Service | None, now: M
         grant,
         runbook_hash=runbook.hash,
         target=service.target,
+        probe=probe_of(service),
         parameters=runbook.takes(service.parameters),
     )
 
@@ -62,6 +63,13 @@ def loosens(old: Policy, new: Policy) -> tuple[str, ...]:
         "approvalTtl": new.approval_ttl > old.approval_ttl,
         "calibratedAfter": new.calibrated_after < old.calibrated_after,
         "minPFix": new.min_p_fix < old.min_p_fix,
+        "environments": _wider(old, new),
+        "serviceRunsPerHour": new.service_runs_per_hour > old.service_runs_per_hour,
+        "environmentRunsPerHour": new.environment_runs_per_hour > old.environment_runs_per_hour,
+        "blastRadius": new.blast_radius > old.blast_radius,
+        "blindness": new.blindness > old.blindness,
+        "changeWindow": old.change_window not in ("", new.change_window),
+        "freezes": not set(old.freezes) <= set(new.freezes),
     }
     return tuple(name for name, is_so in looser.items() if is_so)
 
@@ -69,3 +77,12 @@ def loosens(old: Policy, new: Policy) -> tuple[str, ...]:
 def _worst(policy: Policy) -> int:
     """Its ceiling as a number, lower for worse; milder than every severity when it has none."""
     return max(Severity) + 1 if policy.ceiling is None else policy.ceiling
+
+
+def _wider(old: Policy, new: Policy) -> bool:
+    """Whether any environment has wider limits than it had; without its own it has none."""
+    usual = Limits()
+    pairs = (
+        (old.environments[name], new.environments.get(name, usual)) for name in old.environments
+    )
+    return any(now.ceiling < was.ceiling or now.autonomy > was.autonomy for was, now in pairs)

@@ -17,6 +17,7 @@ from opx.core.base import ids
 from opx.core.base.expressions import Expression
 from opx.core.base.reads import Probe
 from opx.core.base.time import MINUTE, SECOND, Ms
+from opx.core.decide.actions import Blast
 
 REFERENCE = re.compile(r"\$\{\{\s*(inputs|service)\.([a-z][a-z0-9_]*)\s*\}\}")
 """``${{ inputs.NAME }}`` and ``${{ service.NAME }}``, a parameter of the service, in the inputs
@@ -42,6 +43,7 @@ class Step:
     """One registered action (``uses``) with its inputs, in which ``REFERENCE``s are filled in.
 
     ``retries``: more tries after a failure. ``undo``: the id of the rollback step for it.
+    ``blast``: the action's own word; what nobody said is the widest.
     """
 
     id: str
@@ -50,6 +52,7 @@ class Step:
     timeout: Ms = 30 * SECOND
     retries: int = 0
     undo: str = ""
+    blast: Blast = Blast.EXTERNAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,9 +30,22 @@ SENTENCES: dict[Reason, tuple[str, str]] = {
         "the service has another target or parameter than when this was proposed",
         "A new run, on what it has now,",
     ),
+    Reason.BLAST_RADIUS: (
+        "more services may be hit than the policy lets one run hit",
+        "An approval, or a policy with a larger 'blastRadius',",
+    ),
+    Reason.BLAST_UNKNOWN: ("what may be hit is not known to opx", "An approval"),
     Reason.INCIDENT_OVER: (
         "the incident is mitigated, resolved or closed",
         "A new symptom, which opens it again or opens another",
+    ),
+    Reason.ENVIRONMENT_OBSERVES: (
+        "opx only observes in this environment",
+        "A policy that lets it do more there",
+    ),
+    Reason.ENVIRONMENT_ASKS: (
+        "the policy lets opx do less by itself in this environment",
+        "An approval, or a policy that lets it do more there,",
     ),
     Reason.SYMPTOM_GONE: (
         "a fresh probe found the service well",
@@ -42,12 +55,40 @@ SENTENCES: dict[Reason, tuple[str, str]] = {
         "no fresh probe confirms that the service is unwell",
         "A health probe that answers",
     ),
+    Reason.OBSERVER_SUSPECT: (
+        "so much went bad together that opx itself may be blind",
+        "Some of it being well again, or a policy with a larger 'blindness',",
+    ),
+    Reason.CAUSE_BELOW: (
+        "what it depends on is ill as well, so it may only look guilty",
+        "Its dependencies being well, or an incident of theirs,",
+    ),
+    Reason.CAUSE_ELSEWHERE: (
+        "the trouble turned out to come from another service",
+        "A new run, on that service,",
+    ),
     Reason.SEVERITY_ABOVE_CEILING: (
         "the incident is worse than opx may act on by itself",
         "An approval, or a policy with a higher ceiling,",
     ),
     Reason.COOLING_DOWN: ("the runbook acted here not long ago", "Waiting until it is over"),
-    Reason.LEASE_HELD: ("another run is at work on the target", "The end of that run"),
+    Reason.BUDGET_SPENT: (
+        "enough runs have acted here within the hour",
+        "Waiting until the oldest of them is an hour old",
+    ),
+    Reason.LEASE_HELD: (
+        "another run is at work on the target, or on what it depends on",
+        "The end of that run",
+    ),
+    Reason.OUTSIDE_CHANGE_WINDOW: (
+        "it is not the time for changes",
+        "Waiting for the change window",
+    ),
+    Reason.CHANGE_FREEZE: ("changes are frozen", "The end of the freeze"),
+    Reason.CALENDAR_UNKNOWN: (
+        "a calendar that the policy names is missing or cannot be read",
+        "That Calendar, or a policy without it,",
+    ),
     Reason.BREAKER_OPEN: (
         "the runbook has failed to help here too often in a row",
         "A person closing the breaker",
@@ -67,7 +108,7 @@ SENTENCES: dict[Reason, tuple[str, str]] = {
         "An approval, or a grant of 'auto',",
     ),
     Reason.GRANT_OUTDATED: (
-        "the runbook or the target is not what it was when autonomy was granted",
+        "the runbook, the target or the probe is not what it was when autonomy was granted",
         "An approval, or a new grant,",
     ),
     Reason.ACKNOWLEDGED_BY_PERSON: ("a person has taken the incident on", "An approval"),

@@ -97,13 +97,29 @@ def recovered(incident: Incident, run: Run, verdict: Verdict) -> Notice:
 
 
 def resolved(incident: Incident, now: Ms) -> Notice:
+    said = incident.resolution
+    why = "All symptoms have been clear for five minutes"
+    if said is not None:
+        why = f"{said.by} says that it is over ({_words(said.kind)})"
+        why += f": {said.text}" if said.text else ""
     text = (
-        f"{_what(incident)} All symptoms have been clear for five minutes, "
+        f"{_what(incident)} {why}, "
         f"{_span(now - incident.opened_at)} after it was opened. Say what it really was: "
         f"opx outcome {incident.id}."
     )
     title = f"{_where(incident)} resolved: {incident.title}"
     return _notice(incident, Edge.RESOLVED, "", title, text, now)
+
+
+def merged(incident: Incident, into: Incident, now: Ms) -> Notice:
+    """Two incidents turned out to be one; the other goes on."""
+    text = (
+        f"{_what(incident)} It is the same trouble as {into.id}: {into.title}. That one goes on "
+        f"for both, where it comes from is now {_where(into)}; this one is closed. More: "
+        f"opx why {into.id}."
+    )
+    title = f"{_where(incident)} is part of another: {into.title}"
+    return _notice(incident, Edge.MERGED, into.id, title, text, now)
 
 
 def breaker(incident: Incident, run: Run, now: Ms) -> Notice:

@@ -17,6 +17,7 @@ class Edge(StrEnum):
     RECOVERED = "recovered"
     RESOLVED = "resolved"
     BREAKER = "breaker"
+    MERGED = "merged"
 
 
 class DeliveryStatus(StrEnum):
