@@ -21,7 +21,11 @@ from opx import __version__
 from opx.core.decide.case import Breaker
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
 from opx.core.decide.roles import Role
-from opx.engine import audit, journal
+from opx.core.incident.incident import Resolution, ResolutionKind, Status
+from opx.core.ingest.signals import Severity
+from opx.engine import journal
+from opx.engine.beats.health import BrainState, LoopState
+from opx.engine.journal import audit
 from opx.engine.ports import Entry, StoredDocument
 
 NOW = 1_767_225_600_000
@@ -35,6 +39,7 @@ READERS = [
     ("incidents", "list"),
     ("runbook", "list"),
     ("breaker", "list"),
+    ("silence", "list"),
     ("token", "list"),
     ("notices",),
     ("quarantine",),
@@ -151,6 +156,166 @@ def test_an_incident_can_be_read_at_a_glance(up: Opx, world: Any, made: Any) -> 
     why = up("why", "aaaab").out
     assert "deny" in why
     assert "halted" in why
+
+
+@pytest.mark.parametrize(
+    ("argv", "told", "said"),
+    [
+        (("ack",), {}, "acknowledged incident"),
+        (("assign", "bob"), {"to": "bob"}, "incident is bob's"),
+        (("merge", "other-one"), {"into": "other-one"}, "incident is part of other-one"),
+        (
+            ("resolve", "--as", "wont_fix", "--text", "it is going away"),
+            {"resolution": "wont_fix", "text": "it is going away"},
+            "resolved incident as wont_fix",
+        ),
+        (("close",), {}, "closed incident"),
+        (("reopen", "--reason", "still slow"), {"reason": "still slow"}, "incident-1 goes on as"),
+    ],
+    ids=str,
+)
+def test_what_people_do_about_an_incident(
+    up: Opx,
+    world: Any,
+    made: Any,
+    brain: Opx,
+    argv: tuple[str, ...],
+    told: dict[str, str],
+    said: str,
+) -> None:
+    """Each verb is brain's to do, and is only done to the version that was read."""
+    world.put(made.incident("incident-1"), made.incident("other-one"))
+    seen = brain()
+
+    done = up("incidents", argv[0], "incident-1", *argv[1:], "--if-version", "4")
+    as_json = up("incidents", argv[0], "incident-1", *argv[1:], "--json")
+
+    assert (done.code, as_json.code) == (0, 0)
+    assert said in done.out
+    assert as_json.json["incident"]
+    assert [{name: one.body[name] for name in told} for one in seen] == [told, told]
+    assert [one.body.get("version") for one in seen] == [4, None]
+
+
+def test_what_people_said_of_an_incident_is_shown(up: Opx, world: Any, made: Any) -> None:
+    """Whose it is, as what it was resolved, where it went on; a comment in the timeline."""
+    resolution = Resolution(kind=ResolutionKind.FALSE_POSITIVE, by="ann", text="the sensor")
+    world.put(
+        made.incident(
+            "incident-1", assigned_to="bob", resolution=resolution, previous="incident-0", version=7
+        )
+    )
+    assert up("incidents", "comment", "incident-1", "token=abc is gone").code == 0
+
+    shown = up("incidents", "show", "incident-1").out
+
+    for words in (
+        "version 7",
+        "assigned to bob",
+        "resolved: false positive by ann: the sensor",
+        "after incident-0",
+        "text=token=[masked] is gone",
+    ):
+        assert words in shown
+    assert "bob" in up("incidents", "list").out
+
+
+def test_a_list_goes_on_page_by_page(up: Opx, world: Any, made: Any) -> None:
+    """As many as were asked for, however many pages that is; narrowed by what they are."""
+    rows = [made.incident(f"i{n:04}", opened_at=NOW + n) for n in range(450)]
+    world.put(*rows, made.incident("mild", severity=Severity.SEV4, status=Status.CLOSED))
+
+    most = up("incidents", "list", "--limit", "420", "--json").json
+    mild = up("incidents", "list", "--severity", "sev4", "--status", "closed", "--json").json
+
+    assert [row["id"] for row in most["items"]] == [f"i{n:04}" for n in range(449, 29, -1)]
+    assert most["next"]
+    assert ([row["id"] for row in mild["items"]], mild["next"]) == (["mild"], None)
+    assert up("incidents", "list", "--severity", "sev9").code == 1
+
+
+def test_silences(up: Opx) -> None:
+    """Begun with what, for how long and why; listed; ended; and what is none is a usage error."""
+    add = ("silence", "add", "service=orders", "--for", "2h", "--reason", "moving")
+    made = up(*add, "--json").json
+
+    assert (made["service"], made["environment"], made["by"]) == ("orders", "", "admin")
+    assert made["ends_at"] == "2026-01-01T02:00:00.000Z"
+    listed = up("silence", "list").out
+    assert "orders" in listed
+    assert "any" in listed
+    assert "moving" in up("status").out
+    assert up("silence", "end", made["id"][:8]).code == 0
+    assert up("silence", "list").out.strip() == "Silences: none"
+    assert "(over)" in up("silence", "list", "--all").out
+    assert up("silence", "end", made["id"]).code == 3
+    assert up("silence", "add", "servce=orders", "--for", "2h", "--reason", "x").code == 2
+    assert up("silence", "add", "--for", "2h", "--reason", "x").code == 2
+    assert up("silence", "add", "rule=alert", "--for", "31d", "--reason", "x").code == 1
+
+
+def test_a_replay_says_whether_it_is_the_same(up: Opx, world: Any, made: Any) -> None:
+    """0 and the same hash; 1 and the field, once somebody has changed the store behind it."""
+    incident = made.incident("incident-1")
+    world.put(incident)
+    opened = journal.entry(NOW, "incident-1", "incident.opened", "brain", incident=incident)
+    world.write_down(opened)
+
+    same = up("replay", "incident-1")
+    tampered = replace(incident, severity=Severity.SEV5)
+    world.call(world.store.write(lambda tx: tx.set(tampered)))
+    other = up("replay", "incident-1")
+
+    assert (same.code, other.code) == (0, 1)
+    assert "the same  1 entries, 0 of 0 decisions again" in same.out
+    assert "not the same" in other.out
+    assert "severity: stored 5, rebuilt 2" in other.out
+    as_json = up("replay", "incident-1", "--json")
+    assert (as_json.code, as_json.json["ok"]) == (1, False)
+
+
+def test_the_status_says_what_is_open_and_what_opx_does(up: Opx, world: Any, made: Any) -> None:
+    """The worst first, since when, and why nothing is done; who has it; breakers; what fails of
+    opx itself."""
+    halted = GuardResult(guard="severity", answer=Answered.DENY, reason=Reason.COOLING_DOWN)
+    waits = made.run("run-0001", "bbbb2222")
+    world.put(
+        made.incident("aaaa1111", severity=Severity.SEV3, insight="x"),
+        made.incident("bbbb2222", severity=Severity.SEV1, assigned_to="bob", runs=1),
+        made.incident("cccc3333", status=Status.RESOLVED),
+        waits,
+        made.approval(waits),
+        Decision(
+            id="d",
+            incident="aaaa1111",
+            run="",
+            answer=Answered.DENY,
+            results=(halted,),
+            plan="",
+            at=NOW,
+        ),
+        Breaker(id="restart|shop|stock", opened_at=NOW),
+    )
+    world.brain.said = BrainState(lag=61_000, loops={"seal": LoopState(failures=3, since=NOW)})
+
+    shown = up("status").out
+
+    assert shown.index("bbbb2222") < shown.index("aaaa1111")
+    assert "cccc3333" not in shown
+    for words in (
+        "SEV1 P1",
+        "shop/orders",
+        "2026-01-01 00:00:00",
+        "needs a yes to run restart: opx approve run-0001 (bob has it)",
+        "nothing, a person must repair it: cooling down",
+        "stock",
+        "seal fails since 2026-01-01 00:00:00",
+        "what came 61 s ago is not taken in yet",
+    ):
+        assert words in shown, words
+    seen = up("status", "--json").json
+    assert [row["id"] for row in seen["incidents"]] == ["bbbb2222", "aaaa1111"]
+    assert (seen["open_incidents"], seen["pending_approvals"], seen["breakers_open"]) == (2, 1, 1)
 
 
 def test_answering_an_approval(up: Opx, world: Any, made: Any, brain: Opx) -> None:
@@ -382,6 +547,6 @@ def test_a_schema_needs_no_server(opx: Opx, up: Opx, client: httpx.Client, world
     """The schema of a kind is printed as the API has it; another word is a usage error."""
     served = client.get("/api/v1/schemas", headers=world.auth(Role.VIEWER)).json()["items"]
 
-    assert set(served) == {"Service", "DetectionRule", "Policy", "Runbook"}
+    assert set(served) == {"Service", "DetectionRule", "Policy", "Runbook", "Calendar"}
     assert opx("schema", "Service").json == served["Service"]
     assert opx("schema", "Servce").code == 2

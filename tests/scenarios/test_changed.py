@@ -26,7 +26,7 @@ from opx.engine.beats.case import Knowledge
 from opx.engine.people import Ask, People
 from opx.engine.ports import ReadTx
 from opx.testing import virtual
-from opx.testing.scenario import Town
+from opx.testing.town import Town
 
 SHOP = (Path(__file__).parent / "documents" / "shop.yaml").read_text()
 PARTS = SHOP.split("---\n")

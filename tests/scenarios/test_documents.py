@@ -18,7 +18,7 @@ from opx.core.decide.decision import Reason
 from opx.engine.documents import Change, put, stored, withdraw
 from opx.engine.ports import Command, Entry, StoredDocument, Where
 from opx.testing import virtual
-from opx.testing.scenario import Town
+from opx.testing.town import Town
 
 SHOP = Path(__file__).parent / "documents" / "shop.yaml"
 KEPT = [stored(one, "ann", 0) for one in documents.check(SHOP.read_text(), SHOP.name, [])]

@@ -18,7 +18,7 @@ from opx.engine.beats.case import Knowledge
 from opx.engine.beats.parts import RESPOND
 from opx.engine.ports import Batch, PendingWork
 from opx.testing import virtual
-from opx.testing.scenario import Town
+from opx.testing.town import Town
 
 
 def alert(number: int, now: Ms) -> Alert:

@@ -18,7 +18,7 @@ from opx.core.decide.case import Automation, Lease, Mode
 from opx.core.decide.decision import Answered, Decision
 from opx.core.decide.runbooks import Proposal
 from opx.engine.hands import EPOCH, Hands
-from opx.engine.ports import Saved, WriteTx
+from opx.engine.ports import Entry, Saved, Say, Where, WriteTx, silent
 from opx.errors import Failed, Refused, Unavailable
 from opx.testing import virtual
 from opx.testing.memory import MemoryStore
@@ -89,7 +89,18 @@ def serve(
 ) -> OrderRecord:
     """What became of ``record`` in a world where all is well but for ``world``."""
 
-    async def main() -> OrderRecord:
+    return watched(record, action, world, own_pids)[0]
+
+
+def watched(
+    record: OrderRecord,
+    action: FakeAction,
+    world: Callable[[WriteTx], None] = lambda _: None,
+    own_pids: frozenset[str] = frozenset(),
+) -> tuple[OrderRecord, list[str]]:
+    """What became of it, and what it said meanwhile."""
+
+    async def main() -> tuple[OrderRecord, list[str]]:
         store, clock = MemoryStore(), virtual.LoopClock()
         await store.write(lambda tx: tx.save(RUN, RUNNING, LEASE))
         await store.write(lambda tx: tx.set(Saved(id=EPOCH, seq=1)))
@@ -111,9 +122,16 @@ def serve(
         await serving
         kept = await store.read(lambda tx: tx.get(OrderRecord, record.id))
         assert kept is not None
-        return kept
+        said = await store.read(lambda tx: tx.find(Entry, Where("kind", "eq", "order.said")))
+        return kept, [line for entry in said for line in entry.body["lines"]]
 
     return virtual.run(main())
+
+
+def test_what_a_step_says_is_on_the_timeline() -> None:
+    """Its lines stand in the journal of the incident, before its result."""
+    _, said = watched(signed(ORDER), FakeAction())
+    assert said == ["process.restart http://127.0.0.1:2#orders"]
 
 
 def test_a_good_order_is_done_once() -> None:
@@ -354,14 +372,16 @@ def test_at_most_eight_at_once_and_one_target_in_order() -> None:
         at_work: ClassVar[list[str]] = []
         most = 0
 
-        async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
+        async def apply(
+            self, target: str, inputs: dict[str, str], key: str, say: Say = silent
+        ) -> str:
             name = targets.canonical(target)
             assert name not in self.at_work
             self.at_work.append(name)
             self.most = max(self.most, len(self.at_work))
             await asyncio.sleep(1)
             self.at_work.remove(name)
-            return await super().apply(target, inputs, key)
+            return await super().apply(target, inputs, key, say)
 
     async def main() -> tuple[Watched, dict[str, OrderRecord]]:
         action = Watched()

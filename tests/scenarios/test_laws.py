@@ -22,7 +22,7 @@ from opx.engine.documents import stored as kept
 from opx.engine.hands import Hands
 from opx.engine.ports import Entry
 from opx.testing import virtual
-from opx.testing.scenario import Town
+from opx.testing.town import Town
 from opx.testing.world import PlainSigner
 
 SHOP = Path(__file__).parent / "documents" / "shop.yaml"

@@ -28,7 +28,7 @@ from opx.engine import journal, queries
 from opx.engine.beats.case import Knowledge
 from opx.engine.ports import Command, Entry, StoredDocument, WriteTx
 from opx.testing import virtual
-from opx.testing.scenario import Town
+from opx.testing.town import Town
 
 SHOP = (Path(__file__).parent / "documents" / "shop.yaml").read_text()
 TARGET = "http://127.0.0.1:2#orders"

@@ -12,22 +12,32 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.core.detect.ruled.kit import rule
 
 from opx.adapters.durable.inline import InlineWorkflows
 from opx.core.base import ids
-from opx.core.base.reads import Answer, Probe, ProbeKind, Stat
+from opx.core.base.reads import Answer, Probe, ProbeKind
 from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.correlate.episode import Episode
 from opx.core.detect.finding import ClearReason, Finding, FindingState
-from opx.core.detect.rules import Side, ThresholdRule
+from opx.core.detect.rules import DetectionRule
 from opx.core.incident.incident import Incident, Status
 from opx.core.ingest.services import Catalogue, Health, Service
-from opx.core.ingest.signals import Alert, Event, Identity, MetricBatch, Series, Severity, Tick
+from opx.core.ingest.signals import (
+    Alert,
+    Event,
+    Identity,
+    LogLevel,
+    LogLine,
+    MetricBatch,
+    Series,
+    Severity,
+    Tick,
+)
 from opx.core.notify.notice import Notice
-from opx.engine.beats import probing
 from opx.engine.beats.case import Knowledge
 from opx.engine.beats.parts import Parts
-from opx.engine.beats.sense import Sense
+from opx.engine.beats.sense import Sense, probing
 from opx.engine.ports import Batch, Clock, Entry, Saved
 from opx.testing import virtual
 from opx.testing.memory import ManualClock, MemoryLog, MemoryStore, MemoryTelemetry
@@ -168,26 +178,51 @@ def test_a_service_that_is_withdrawn_while_it_is_ill_ends_its_incident() -> None
 # ---------------------------------------------------------------- restarts
 
 
-def rule(name: str, limit: float, stat: Stat = Stat.MAX) -> ThresholdRule:
-    return ThresholdRule(
-        name=name,
-        hash=f"{name}{limit}",
-        metric="m",
-        stat=stat,
-        window=10 * SECOND,
-        side=Side.ABOVE,
-        limit=limit,
-        severity=Severity.SEV3,
-        justification="a law",
-    )
+def high(limit: float) -> DetectionRule:
+    said = {"metric": "m", "stat": "max", "window": "10s", "above": limit}
+    return rule("threshold", said, "high")
 
 
-RULES = [(), (rule("high", 1.0),), (rule("high", 2.0),), (rule("high", 2.0), rule("low", 0.0))]
-SERIES = Series(sid=0, metric="m", labels={}, identity=Identity("prod", "orders"))
+LOW = rule("threshold", {"metric": "m", "stat": "max", "window": "10s", "above": 0}, "low")
+SHARE = rule(
+    "ratio",
+    {
+        "part": {"metric": "m", "labels": {"n": "0"}},
+        "whole": {"metric": "m"},
+        "window": "10s",
+        "above": 0.4,
+        "atLeast": 1,
+    },
+    "share",
+)
+GONE = rule("absence", {"metric": "m", "after": "2s"}, "gone")
+NOISE = rule("logs", {"level": "warn", "window": "1s", "above": 1, "atLeast": 2}, "noise")
+STOPPED = rule(
+    "event",
+    {
+        "type": "stopped",
+        "when": ["event.data.number != 3"],
+        "clears": {"type": "started"},
+        "expires": "2m",
+    },
+    "stopped",
+)
+RULES = [
+    (),
+    (high(1.0), GONE, NOISE),
+    (high(2.0), SHARE, STOPPED),
+    (high(2.0), LOW, SHARE, GONE, NOISE, STOPPED),
+]
+SERIES = [
+    Series(sid=sid, metric="m", labels={"n": str(sid)}, identity=Identity("prod", "orders"))
+    for sid in (0, 1)
+]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["alert", "resolve", "event", "points", "points", "rules", "tick"]),
-        st.sampled_from([0, 0, 1, SECOND, 10 * SECOND, MINUTE, 5 * MINUTE, 16 * MINUTE]),
+        st.sampled_from(
+            ["alert", "resolve", "event", "start", "points", "points", "lines", "rules", "tick"]
+        ),
+        st.sampled_from([0, 0, 1, SECOND, SECOND, 10 * SECOND, MINUTE, 5 * MINUTE, 16 * MINUTE]),
         st.integers(0, 3),
         st.sampled_from(["", "", "save", "crash", "crash"]),
     ),
@@ -198,25 +233,29 @@ STEPS = st.lists(
 
 def batch(what: str, number: int, now: Ms) -> Batch:
     whose = Identity("prod", "orders" if number % 2 else "store")
-    if what == "event":
+    if what in ("event", "start"):
         told = Event(
-            id=str(number),
+            id=str(number) + what,
             source="/a",
-            type="stopped",
+            type="started" if what == "start" else "stopped",
             subject="i-1",
             identity=whose,
-            severity=Severity.SEV2,
+            severity=Severity.SEV2 if number % 2 else None,
             at=now,
             received_at=now,
+            data={"number": number},
         )
         return Batch(items=(told,))
     if what == "points":
         points = MetricBatch(
-            sid=np.array([0], np.int32),
-            at=np.array([now], np.int64),
-            value=np.array([float(number)], np.float64),
+            sid=np.array([0, 1], np.int32),
+            at=np.array([now, now], np.int64),
+            value=np.array([number, number % 2], np.float64),
         )
-        return Batch(series=(SERIES,), points=points)
+        return Batch(series=tuple(SERIES), points=points)
+    if what == "lines":
+        line = LogLine(identity=whose, at=now, received_at=now, level=LogLevel.ERROR, message="no")
+        return Batch(items=(line,) * number)
     if what == "tick":
         return Batch(items=(Tick(now),))
     alert = Alert(
@@ -255,12 +294,33 @@ async def lived(steps: list[tuple[str, Ms, int, str]], accidents: bool) -> dict[
 def test_brain_may_die_at_any_commit_and_nothing_is_different(
     steps: list[tuple[str, Ms, int, str]],
 ) -> None:
-    """Alerts, events, points and changed rules; findings, episodes, incidents, notices and the
-    whole journal are the same, wherever the detectors' state was last saved."""
+    """Alerts, events, points, lines and changed rules; findings, episodes, incidents, notices
+    and the whole journal are the same, wherever the detectors' state was last saved."""
     steady = virtual.run(lived(steps, accidents=False))
     restarted = virtual.run(lived(steps, accidents=True))
 
     assert restarted == steady
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps=STEPS)
+def test_a_backlog_is_found_to_be_what_it_would_have_been_found_to_be_at_once(
+    steps: list[tuple[str, Ms, int, str]],
+) -> None:
+    """Taken in commit by commit or all in one: the same findings."""
+
+    async def found(at_once: bool) -> list[Any]:
+        clock = ManualClock()
+        house = House(clock, Knowledge(rules=RULES[3]))
+        for what, wait, number, _ in steps:
+            await clock.advance(wait)
+            await house.log.append(batch("tick" if what == "rules" else what, number, clock.now()))
+            if at_once:
+                await house.sense.take()
+        await house.sense.take()
+        return sorted(await house.find(Finding), key=lambda one: one.id)
+
+    assert virtual.run(found(False)) == virtual.run(found(True))
 
 
 def test_rules_that_changed_while_brain_was_down_withdraw_what_the_old_ones_had_open() -> None:
@@ -269,7 +329,7 @@ def test_rules_that_changed_while_brain_was_down_withdraw_what_the_old_ones_had_
 
     async def main() -> list[tuple[str, FindingState, ClearReason | None]]:
         clock = ManualClock()
-        house = House(clock, Knowledge(rules=(rule("high", 1.0),)))
+        house = House(clock, Knowledge(rules=(high(1.0),)))
         for value in (3, 3, 3):
             await house.log.append(batch("points", value, clock.now()))
             await house.sense.take()
@@ -277,7 +337,7 @@ def test_rules_that_changed_while_brain_was_down_withdraw_what_the_old_ones_had_
         [saved] = [one for one in await house.find(Saved) if one.id == "detectors"]
         assert saved.seq == 1  # all that follows is replayed
 
-        house.teach(rules=(rule("high", 2.0),))
+        house.teach(rules=(high(2.0),))
         house.start()
         for value in (3, 3):
             await house.log.append(batch("points", value, clock.now()))
@@ -292,3 +352,119 @@ def test_rules_that_changed_while_brain_was_down_withdraw_what_the_old_ones_had_
         (FindingState.CLEARED, ClearReason.WITHDRAWN),
         (FindingState.FIRING, None),
     ]
+
+
+# ---------------------------------------------------------------- what is found
+
+
+def many(at: Ms, sids: range, known: list[Series]) -> Batch:
+    """One point of each, and a tick of the clock."""
+    if not sids:
+        return Batch(items=(Tick(at),))
+    count = len(sids)
+    points = MetricBatch(
+        sid=np.array(sids, np.int32),
+        at=np.full(count, at, np.int64),
+        value=np.ones(count, np.float64),
+    )
+    return Batch(series=tuple(known), points=points, items=(Tick(at),))
+
+
+def lines(at: Ms, count: int) -> Batch:
+    one = LogLine(
+        identity=Identity("prod", "orders"),
+        at=at,
+        received_at=at,
+        level=LogLevel.ERROR,
+        message="connection refused",
+    )
+    return Batch(items=(one,) * count)
+
+
+def test_a_burst_of_errors_is_found_once_after_the_warm_up_and_never_during_it() -> None:
+    """Ten a minute, with five times as many in the fifth minute, which is learned, and in the
+    twentieth, which is found. It is over with the minute after."""
+
+    async def main() -> list[Any]:
+        clock = ManualClock()
+        said = {"level": "error", "window": "1m", "above": 3, "atLeast": 10}
+        house = House(clock, Knowledge(rules=(rule("logs", said, "noise"),)))
+        await clock.advance(MINUTE - clock.now() % MINUTE)
+        for minute in range(25):
+            for _ in range(6):
+                count = 50 if minute in (5, 20) else 10
+                if clock.now() % MINUTE == 0:
+                    await house.log.append(lines(clock.now(), count))
+                await house.log.append(Batch(items=(Tick(clock.now()),)))
+                await house.sense.take()
+                await clock.advance(10 * SECOND)
+        return [*await house.find(Finding), *await house.find(Incident)]
+
+    [finding] = virtual.run(main())
+
+    assert (finding.rule, finding.cleared) == ("logs/noise", ClearReason.RESOLVED)
+    assert finding.evidence["value"] == 10  # of the minute that cleared it
+
+
+def test_events_within_the_time_of_the_first_are_linked_and_a_more_severe_one_passes() -> None:
+    """Stopped three times in two minutes: one finding, one incident, three events kept. Then it
+    is gone for good, which is worse: another finding, the same incident, now SEV1."""
+
+    async def main() -> tuple[list[Any], list[Any], list[Any]]:
+        clock = ManualClock()
+        stopped = rule("event", {"type": "stopped", "expires": "5m"}, "stopped")
+        gone = rule("event", {"type": "gone", "expires": "5m"}, "gone", severity="sev1")
+        house = House(clock, Knowledge(rules=(stopped, gone)))
+        for number, kind in enumerate(("stopped", "stopped", "stopped", "gone")):
+            [told] = batch("event", 0, clock.now()).items
+            assert isinstance(told, Event)
+            await house.log.append(Batch(items=(replace(told, id=str(number), type=kind),)))
+            await house.sense.take()
+            await clock.advance(MINUTE)
+        events = [one for one in await house.find(Entry) if one.kind == "event.received"]
+        return await house.find(Finding), await house.find(Incident), events
+
+    findings, [incident], events = virtual.run(main())
+
+    assert sorted(one.rule for one in findings) == ["event/gone", "event/stopped"]
+    assert {one.state for one in findings} == {FindingState.FIRING}
+    assert incident.severity is Severity.SEV1
+    assert len(events) == 4
+
+
+def test_when_the_telemetry_is_lost_that_is_the_only_incident() -> None:
+    """Four services under an absence rule that opens one by itself; all are silent for five
+    minutes, and brain is killed again and again. Afterwards they come again, and the log was
+    not written for an hour: nothing more is found."""
+
+    async def main() -> tuple[list[Any], list[Any]]:
+        clock = ManualClock()
+        known = [
+            Series(sid=sid, metric="m", labels={"n": str(sid)}, identity=Identity("prod", name))
+            for sid, name in enumerate(name for name in "abcd" for _ in range(5))
+        ]
+        gone = rule("absence", {"metric": "m", "after": "15s"}, "gone", kind="symptom")
+        house = House(clock, Knowledge(rules=(gone,)))
+        for second in range(12 * 60):
+            if second == 11 * 60:
+                await clock.advance(60 * MINUTE)
+            lost = 180 < second <= 480
+            turn = range(20) if second % 10 == 0 and not lost else range(0)
+            await house.log.append(many(clock.now(), turn, known))
+            await house.sense.take()
+            if second == 400:
+                [kept] = await house.find(Finding)
+                assert (kept.state, kept.evidence["withheld"]) == (FindingState.FIRING, 20)
+            if second % 17 == 0:
+                await house.sense.save_detectors()
+            if second % 23 == 0:
+                house.start()
+            await clock.advance(SECOND)
+        return await house.find(Finding), await house.find(Incident)
+
+    [finding], [incident] = virtual.run(main())
+
+    assert (finding.rule, finding.cleared) == ("observer", ClearReason.RESOLVED)
+    assert finding.evidence["withheld"] == 20
+    assert (incident.group.environment, incident.group.service) == ("opx", "observer")
+    assert (incident.severity, incident.status) == (Severity.SEV3, Status.RESOLVED)

@@ -26,17 +26,23 @@ from opx.api.routes import (
     incidents,
     journal,
     pages,
+    quarantine,
+    silences,
     telemetry,
     tokens,
 )
 from opx.api.wire import PROBLEMS, Problem
+from opx.engine.quarantine import Quarantine
 
 LOG = logging.getLogger("opx.api")
-AREAS = (incidents, automation, documents, telemetry, journal, tokens)
+AREAS = (incidents, silences, automation, documents, telemetry, quarantine, journal, tokens)
 
 
-def create(front: Front, ingest_routes: Sequence[Route] = ()) -> FastAPI:
-    """The application. ``ingest_routes`` are plain Starlette routes and stand first."""
+def create(
+    front: Front, ingest_routes: Sequence[Route] = (), kept_back: Quarantine | None = None
+) -> FastAPI:
+    """The application. ``ingest_routes`` are plain Starlette routes and stand first.
+    ``kept_back``: what sends refused items through them again."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -62,6 +68,7 @@ def create(front: Front, ingest_routes: Sequence[Route] = ()) -> FastAPI:
     app.state.front = front
     app.state.access = front.access
     app.state.refusals = front.refusals
+    app.state.quarantine = kept_back
     app.router.routes.extend(ingest_routes)
     for area in AREAS:
         app.include_router(area.router, prefix=PREFIX, max_body_size=MOST_BODY)

@@ -11,15 +11,19 @@ and cannot be read any more is left out and named, and the rest holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from opx.adapters import actions
 from opx.adapters.wires.documents import parse_yaml
+from opx.core.base import calendars
+from opx.core.base.calendars import Calendar, bind_calendar
 from opx.core.base.documents import Document
 from opx.core.decide.actions import ActionSpec
 from opx.core.decide.case import STRICTEST, Policy
 from opx.core.decide.documents import bind_policy, bind_runbook
 from opx.core.decide.runbooks import Runbook
-from opx.core.detect.rules import ThresholdRule, bind_rule
+from opx.core.detect.rules import DetectionRule, bind_rule
 from opx.core.ingest.services import Catalogue, Service, bind_service
 from opx.engine.beats.case import Knowledge, Problem
 from opx.engine.documents import POLICY, Checked
@@ -31,8 +35,18 @@ MARKERS = ("---", "...")
 """Lines that stand between two documents."""
 SPECS: dict[str, ActionSpec] = {name: action.spec for name, action in actions.registry().items()}
 
-Bound = Service | Runbook | Policy | ThresholdRule
+
+def zone(name: str) -> tzinfo:
+    """The rules of an IANA time zone: the machine's, or those of the package tzdata."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, OSError) as error:
+        raise ValueError(str(error)) from error
+
+
+Bound = Calendar | Service | Runbook | Policy | DetectionRule
 _READERS: dict[str, Callable[[Document], Bound]] = {
+    calendars.KIND: lambda document: bind_calendar(document, zone),
     "Service": bind_service,
     "DetectionRule": bind_rule,
     POLICY: bind_policy,
@@ -40,6 +54,7 @@ _READERS: dict[str, Callable[[Document], Bound]] = {
 }
 KINDS = tuple(sorted(_READERS))
 _MEANS = {
+    calendars.KIND: "where the policy names it, opx does nothing",
     "Service": "it is not watched, and opx does not act on it",
     "DetectionRule": "it finds nothing",
     POLICY: "until it can be read, opx does nothing without asking",
@@ -81,7 +96,7 @@ def examine(
         return [], [error]
     before = {stored.id: stored for stored in known}
     checked: dict[str, Checked] = {}
-    services: list[tuple[Document, Service]] = []
+    naming: list[tuple[Document, Service | Policy]] = []
     wrong: list[DocumentError] = []
     for document, own in zip(documents, _texts(text, documents), strict=True):
         try:
@@ -95,27 +110,37 @@ def examine(
             continue
         was = _envelope(before[id]) if id in before else None
         checked[id] = Checked(id=id, document=document, text=own, before=was)
-        if isinstance(bound, Service):
-            services.append((document, bound))
+        if isinstance(bound, Service | Policy):
+            naming.append((document, bound))
     if not wrong:  # what is missing may just be wrong
-        wrong = list(_unresolved(services, {*before, *checked}))
+        wrong = list(_unresolved(naming, {*before, *checked}))
     return list(checked.values()), wrong
 
 
 def _unresolved(
-    services: Iterable[tuple[Document, Service]], ids: Collection[str]
+    naming: Iterable[tuple[Document, Service | Policy]], ids: Collection[str]
 ) -> Iterator[DocumentError]:
-    """A service may only depend on services that are there, in its own environment."""
-    for document, service in services:
-        for other, id in zip(service.depends_on, service.needs, strict=True):
+    """A service may only depend on services that are there, in its own environment, and the
+    policy only name calendars that are."""
+    for document, bound in naming:
+        for id, said, hint in _named(bound):
             if id not in ids:
-                yield DocumentError(
-                    f"{service.name} depends on {other!r}, which is no service"
-                    f" in {service.environment!r}",
-                    source=document.source,
-                    line=document.line,
-                    hint="apply its Service too, or remove it from dependsOn",
-                )
+                yield DocumentError(said, source=document.source, line=document.line, hint=hint)
+
+
+def _named(bound: Service | Policy) -> list[tuple[str, str, str]]:
+    """The ids of what it names; of each, what to say when it is not there, and what to do."""
+    if isinstance(bound, Policy):
+        hint = "apply it too, or remove it from changeWindow and freezes"
+        return [
+            (f"{calendars.KIND}/{name}", f"the policy names {name!r}, which is no Calendar", hint)
+            for name in bound.calendars
+        ]
+    where, hint = bound.environment, "apply its Service too, or remove it from dependsOn"
+    return [
+        (id, f"{bound.name} depends on {other!r}, which is no service in {where!r}", hint)
+        for other, id in zip(bound.depends_on, bound.needs, strict=True)
+    ]
 
 
 def bind(documents: Sequence[StoredDocument]) -> Knowledge:
@@ -134,7 +159,8 @@ def bind(documents: Sequence[StoredDocument]) -> Knowledge:
         catalogue=Catalogue(services={(one.environment, one.name): one for one in services}),
         runbooks=tuple(one for one in bound if isinstance(one, Runbook)),
         policy=STRICTEST if unread else policy,
-        rules=tuple(one for one in bound if isinstance(one, ThresholdRule)),
+        rules=tuple(one for one in bound if isinstance(one, DetectionRule)),
+        calendars={one.name: one for one in bound if isinstance(one, Calendar)},
         problems=tuple(problems),
     )
 

@@ -44,8 +44,10 @@ class Client:
         given = {name: value for name, value in params.items() if value not in (None, "")}
         return self._ask("GET", PREFIX + path, params=given)
 
-    def post(self, path: str, body: object) -> Any:
-        return self._ask("POST", PREFIX + path, json=body)
+    def post(self, path: str, body: object, version: int | None = None) -> Any:
+        """``version``: what the thing must still be at, as it was read; None for any."""
+        headers = {} if version is None else {"If-Match": f'"{version}"'}
+        return self._ask("POST", PREFIX + path, json=body, headers=headers)
 
     def post_yaml(self, path: str, text: str, source: str) -> Any:
         headers = {"Content-Type": "application/yaml"}

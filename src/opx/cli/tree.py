@@ -10,10 +10,9 @@ import typer
 from rich.console import Console
 
 from opx import __version__
-from opx.cli import playground, show, up
-from opx.cli.bench import bench
+from opx.cli import detect, playground, score, show, up
 from opx.cli.client import CommandFailed
-from opx.cli.commands import automation, documents, incidents, journal, tokens
+from opx.cli.commands import automation, documents, incidents, journal, quarantine, silences, tokens
 from opx.cli.commands.doctor import doctor
 from opx.cli.demo import demo
 from opx.errors import OpxError
@@ -47,6 +46,7 @@ def version(as_json: show.AsJson = False) -> None:
 for command in (
     automation.status,
     incidents.why,
+    incidents.replay,
     automation.approve,
     automation.reject,
     automation.halt,
@@ -60,13 +60,12 @@ for command in (
     documents.schema,
     journal.watch,
     journal.notices,
-    journal.quarantine,
+    quarantine.unmapped,
     journal.suppressed,
     tokens.login,
     tokens.logout,
     doctor,
     demo,
-    bench,
 ):
     app.command()(command)
 app.add_typer(incidents.app, name="incidents")
@@ -74,7 +73,11 @@ app.add_typer(automation.runbook, name="runbook")
 app.add_typer(automation.breaker, name="breaker")
 app.add_typer(tokens.app, name="token")
 app.add_typer(journal.audit, name="audit")
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(silences.app, name="silence")
 app.add_typer(playground.app, name="playground")
+app.add_typer(score.app, name="score")
+app.add_typer(detect.app, name="bench")
 
 
 def run(argv: Sequence[str]) -> int:

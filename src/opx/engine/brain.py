@@ -22,16 +22,18 @@ from opx.core.decide.case import Breaker, Grant, Mode
 from opx.core.decide.decision import Reason
 from opx.core.incident.incident import Incident, Status
 from opx.core.incident.keeping import Keep
-from opx.engine import commands, documents, queries
+from opx.engine import documents, queries
 from opx.engine.beats import forget
 from opx.engine.beats.case import Knowledge
 from opx.engine.beats.deliveries import Deliveries
 from opx.engine.beats.forget import Place
-from opx.engine.beats.memory import MOST_CHUNKS
 from opx.engine.beats.parts import ACTOR, AT_ONCE, RESPOND, RUN, Parts
 from opx.engine.beats.respond import Respond
 from opx.engine.beats.runs import Runs
 from opx.engine.beats.sense import Sense
+from opx.engine.beats.sense.memory import MOST_CHUNKS
+from opx.engine.journal import replay
+from opx.engine.people import commands
 from opx.engine.ports import (
     ReadTx,
     Receiver,
@@ -47,6 +49,7 @@ from opx.errors import OpxError
 POLL: Ms = 50
 """How long a loop that found nothing waits before it looks at the log again."""
 FLUSH_EVERY: Ms = 2 * SECOND
+TIDY_EVERY: Ms = 2 * SECOND
 SAVE_EVERY: Ms = 10 * SECOND
 SWEEP_EVERY: Ms = SECOND
 BACK_OFF_MOST: Ms = 5 * SECOND
@@ -94,6 +97,7 @@ class Brain:
     _place: Place = field(init=False, default=Place())
 
     def __post_init__(self) -> None:
+        self.parts.telemetry = self.telemetry
         self.sense = Sense(self.parts, self.tail, self.telemetry)
         self.runs = Runs(self.parts)
         self.deliveries = Deliveries(self.parts, self.receivers)
@@ -115,6 +119,7 @@ class Brain:
             "deliveries": self._deliver,
             "seal": self._seal,
             "flush": self._flush,
+            "tidy": self._tidy,
             "detectors": self._save,
             "purge": self._purge,
             "forget": self._forget,
@@ -140,7 +145,7 @@ class Brain:
         try:
             async with asyncio.timeout(LEAVE_WITHIN / SECOND):
                 await self._flush()
-                await self._save()
+                await self._save(leaving=True)
         except (OpxError, TimeoutError) as error:
             self.complain("leave", error)
 
@@ -190,8 +195,12 @@ class Brain:
         self.parts.failpoint("flushed")
         return FLUSH_EVERY
 
-    async def _save(self) -> Ms:
-        kept = await self.sense.save_detectors()
+    async def _tidy(self) -> Ms:
+        """Beside the flushes: upkeep takes as long as it takes, and nothing waits for it."""
+        return POLL if await self.telemetry.tidy() else TIDY_EVERY
+
+    async def _save(self, leaving: bool = False) -> Ms:
+        kept = await self.sense.save_detectors(leaving)
         self.parts.failpoint("saved")
         self.tail.drop(min(kept, self.telemetry.committed()))
         return SAVE_EVERY
@@ -263,6 +272,7 @@ class Brain:
         known = tuple((document.id, document.hash) for document in stored)
         if known != self._documents:
             knowledge = self.parts.knowledge = self.reload(stored)
+            self.parts.documents = replay.digest(stored)
             if knowledge.problems:
                 now = self.parts.clock.now()
                 await self.parts.store.write(

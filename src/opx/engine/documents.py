@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from opx.core.base import calendars
 from opx.core.base.documents import Document
 from opx.core.base.time import Ms
 from opx.core.decide import grants
@@ -28,7 +29,7 @@ from opx.errors import Conflict, NotFound, Refused
 Plain = dict[str, Any]
 
 POLICY = "Policy"
-SECOND_PERSON_KINDS = frozenset({"Runbook", POLICY})
+SECOND_PERSON_KINDS = frozenset({"Runbook", POLICY, calendars.KIND})
 SKIPPED = "document.skipped"
 
 
@@ -143,15 +144,21 @@ def plan(
             "fields": differences(one.before.root.plain(), one.document.root.plain())
             if one.before
             else [],
-            "loosens": list(loosened(policy, one.document)),
+            "loosens": list(loosened(policy, one)),
         }
         for one in checked
     ]
 
 
-def loosened(policy: Policy, document: Document) -> tuple[str, ...]:
-    """The fields by which a document lets opx do more than ``policy``; of other kinds none."""
-    return grants.loosens(policy, bind_policy(document)) if document.kind == POLICY else ()
+def loosened(policy: Policy, checked: Checked) -> tuple[str, ...]:
+    """The fields by which a document lets opx do more than ``policy``; its own id, when it is a
+    calendar that the policy goes by and changes; of other kinds none."""
+    document, before = checked.document, checked.before
+    if document.kind == POLICY:
+        return grants.loosens(policy, bind_policy(document))
+    same = before is not None and before.hash == document.hash
+    goes_by = document.kind == calendars.KIND and document.name in policy.calendars
+    return (checked.id,) if goes_by and not same else ()
 
 
 def differences(old: object, new: object, field: str = "") -> list[Plain]:

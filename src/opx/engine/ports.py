@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol, TypeVar
 
-from opx.core.base.reads import Answer, Probe, Stat
-from opx.core.base.time import Ms, Window
+from opx.core.base.metrics import MetricAnswer, MetricQuery
+from opx.core.base.reads import Answer, Probe
+from opx.core.base.time import Ms
 from opx.core.decide.actions import ActionSpec
 from opx.core.ingest.signals import Item, MetricBatch, Series
 from opx.core.notify.notice import Notice
@@ -244,25 +245,6 @@ class Tail(Protocol):
 # ---------------------------------------------------------------- telemetry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricQuery:
-    """One series by name and labels, ``stat`` in buckets of ``step`` over ``window``."""
-
-    metric: str
-    labels: dict[str, str]
-    window: Window
-    step: Ms
-    stat: Stat
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """``value`` None: no point in ``[at, at + step)`` (count and sum are 0 instead)."""
-
-    at: Ms
-    value: float | None
-
-
 class Telemetry(Protocol):
     def add(self, seq: int, series: Sequence[Series], points: MetricBatch | None) -> None:
         """Into the in-memory tail; readable at once."""
@@ -273,7 +255,15 @@ class Telemetry(Protocol):
         ...
 
     def committed(self) -> int: ...
-    async def query(self, query: MetricQuery) -> list[Bucket]: ...
+    async def query(self, query: MetricQuery) -> MetricAnswer:
+        """``TooLarge`` when it asks for more than is read at once."""
+        ...
+
+    async def tidy(self) -> bool:
+        """One piece of upkeep: what is on disk becomes fewer files, sorted and rolled up, and
+        reads the same. Whether there is more to do at once."""
+        ...
+
     async def forget(self, before: Ms) -> int:
         """Forget the days on disk that were over by ``before``; how many they were."""
         ...
@@ -296,6 +286,14 @@ class EffectKnown(StrEnum):
     UNKNOWN = "unknown"
 
 
+Say = Callable[[str], None]
+"""Tells people a line while a step is at work."""
+
+
+def silent(line: str) -> None:
+    """A ``Say`` that nobody listens to."""
+
+
 class Action(Protocol):
     """One registered type of action: everything ``hands`` can do to the world."""
 
@@ -311,9 +309,10 @@ class Action(Protocol):
         """Whether this action's effect lies between two observations."""
         ...
 
-    async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
-        """Do it; return a line for the timeline. ``Unavailable``: no answer, so it may have
-        happened and is looked for; any other ``OpxError``: it certainly did not work."""
+    async def apply(self, target: str, inputs: dict[str, str], key: str, say: Say = silent) -> str:
+        """Do it, saying how far it is; return a line for the timeline. ``Unavailable``: no
+        answer, so it may have happened and is looked for; any other ``OpxError``: it certainly
+        did not work."""
         ...
 
     def dry_run(self, target: str, inputs: dict[str, str]) -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, fields
 
 from opx.core.act.run import OrderRecord, Run
 from opx.core.analyse.insight import Insight
-from opx.core.correlate.episode import Episode
+from opx.core.correlate.episode import Episode, Ruling
+from opx.core.correlate.silences import Silence
 from opx.core.decide.case import Approval, Breaker, Grant, Lease, Mode, TrackRecord
 from opx.core.decide.decision import Decision
 from opx.core.detect.finding import Finding
@@ -72,14 +73,16 @@ RECORDS = (
         Incident,
         "incidents",
         (
-            _group("group", "opened_at"),
-            ("status", "opened_at"),
-            ("severity", "opened_at"),
-            ("opened_at",),
+            # With the id last, so that a page is read off an index wherever it begins.
+            ("group.service", "status", "severity", "opened_at", "id"),
+            ("status", "severity", "opened_at", "id"),
+            ("opened_at", "id"),
             ("updated_at",),
             ("episode",),
         ),
     ),
+    Record(Ruling, "rulings"),
+    Record(Silence, "silences", (("ends_at",),)),
     Record(Insight, "insights", (("episode", "at"),)),
     Record(Decision, "decisions", (("incident", "at"), ("run", "at"))),
     Record(

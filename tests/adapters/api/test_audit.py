@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from opx.adapters import locks
 from opx.adapters.anchors import AnchorFile
 from opx.adapters.locks import FileLock
-from opx.engine import audit, journal
-from opx.engine.audit import Anchor
+from opx.engine import journal
+from opx.engine.journal import audit
+from opx.engine.journal.audit import Anchor
 from opx.engine.ports import Entry, Seal
 from opx.errors import Conflict, Damaged
 

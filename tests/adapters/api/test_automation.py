@@ -12,7 +12,7 @@ import pytest
 
 from opx.core.decide.case import Breaker, TrackRecord
 from opx.core.decide.roles import Role
-from opx.engine import people
+from opx.engine.people import once
 
 
 def kinds(client: httpx.Client, world: Any) -> list[str]:
@@ -137,14 +137,14 @@ def test_a_command_is_kept_when_brain_is_away(
 ) -> None:
     """503 after the patience; brain finds the command when it comes back, and asking again
     with the same key then answers what came of it, without asking twice."""
-    monkeypatch.setattr(people, "PATIENCE", 100)
+    monkeypatch.setattr(once, "PATIENCE", 100)
     world.put(made.incident("incident-1"))
     headers = {**world.auth(), "Idempotency-Key": "k1"}
     path = "/api/v1/incidents/incident-1/acknowledge"
 
     away = client.post(path, headers=headers, json={})
     seen = brain()
-    monkeypatch.setattr(people, "PATIENCE", 5_000)
+    monkeypatch.setattr(once, "PATIENCE", 5_000)
     back = client.post(path, headers=headers, json={})
 
     assert (away.status_code, away.json()["code"]) == (503, "unavailable")

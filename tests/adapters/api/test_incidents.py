@@ -15,8 +15,10 @@ from opx.core.correlate.episode import Group
 from opx.core.decide import why as explanations
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
 from opx.core.decide.roles import Role
-from opx.core.incident.incident import Status
-from opx.engine import journal, queries
+from opx.core.incident.incident import Incident, Status
+from opx.core.ingest.signals import Severity
+from opx.engine import journal
+from opx.engine.queries import pages
 
 NOW = 1_767_225_600_000
 
@@ -62,7 +64,7 @@ def test_pages_neither_repeat_nor_hide(
     at = {"a": 5, "b": 5, "c": 5, "d": 9, "e": 1, "f": 5, "g": 9}
     world.put(*(made.incident(id, NOW + second * 1_000) for id, second in at.items()))
 
-    assert walk(client, world, limit) == ["d", "g", "a", "b", "c", "f", "e"]
+    assert walk(client, world, limit) == ["g", "d", "f", "c", "b", "a", "e"]
 
 
 def test_what_opens_meanwhile_does_not_shift_the_next_page(
@@ -82,17 +84,21 @@ def test_what_opens_meanwhile_does_not_shift_the_next_page(
 
 
 def test_a_list_can_be_narrowed(client: httpx.Client, world: Any, made: Any) -> None:
-    """By status, several at once, and by service; the pages keep to it."""
+    """By status and severity, several at once, and by service; the pages keep to it."""
     other = Group("shop", "payments")
     world.put(
         made.incident("a"),
         made.incident("b", status=Status.RESOLVED),
-        made.incident("c", status=Status.CLOSED),
+        made.incident("c", status=Status.CLOSED, severity=Severity.SEV1),
         made.incident("d", group=other),
+        made.incident("e", group=other, severity=Severity.SEV4, opened_at=NOW - 1),
     )
 
-    assert walk(client, world, 1, status=["open", "closed"]) == ["a", "c", "d"]
-    assert walk(client, world, 1, service="payments") == ["d"]
+    assert walk(client, world, 1, status=["open", "closed"]) == ["d", "c", "a", "e"]
+    assert walk(client, world, 1, service="payments") == ["d", "e"]
+    assert walk(client, world, 1, severity=[1, 4]) == ["c", "e"]
+    assert walk(client, world, 1, severity=4, status="open", service="payments") == ["e"]
+    assert walk(client, world, 1, severity=4, service="orders") == []
     wrong = client.get("/api/v1/incidents", headers=world.auth(), params={"status": "opened"})
     assert wrong.status_code == 422
     assert wrong.json()["errors"][0]["field"] == "query.status.0"
@@ -112,7 +118,7 @@ def test_a_long_timeline_shows_its_newest_part(
     client: httpx.Client, world: Any, made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The newest entries in order, and the way to those before them, page by page."""
-    monkeypatch.setattr(queries, "TIMELINE", 3)
+    monkeypatch.setattr(pages, "TIMELINE", 3)
     found = made.incident("incident-1")
     world.put(found)
     world.write_down(*(journal.entry(NOW, found.id, "it.went_on", "brain", n=n) for n in range(7)))
@@ -284,3 +290,129 @@ def test_an_incident_is_changed_only_as_it_was_read(
     answer = client.post(f"{path}/acknowledge", headers={**world.auth(), "If-Match": '"2"'})
     assert (answer.status_code, answer.json()["code"]) == (412, "stale")
     assert seen[0].body["version"] == 2
+
+
+# ---------------------------------------------------------------- verbs
+
+VERBS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("acknowledge", {}, {}),
+    ("assign", {"to": "bob"}, {"to": "bob"}),
+    ("merge", {"into": "incident-2"}, {"into": "incident-2"}),
+    (
+        "resolve",
+        {"resolution": "wont_fix", "text": "token=abc"},
+        {"resolution": "wont_fix", "text": "token=[masked]"},
+    ),
+    ("close", {}, {}),
+    ("reopen", {"reason": "still slow"}, {"reason": "still slow"}),
+]
+
+
+@pytest.mark.parametrize(("verb", "body", "told"), VERBS, ids=lambda value: str(value))
+def test_each_verb_is_told_to_brain_once(
+    client: httpx.Client,
+    world: Any,
+    made: Any,
+    brain: Callable[..., Any],
+    verb: str,
+    body: dict[str, Any],
+    told: dict[str, Any],
+) -> None:
+    """Under the asker's name, with the version that was read and with every text masked. With
+    the same key it is one command; the same key for something else is refused; who may only
+    read may not. How the incident stands then comes back, with its ``ETag``."""
+    world.put(made.incident("incident-1", version=3), made.incident("incident-2"))
+    new = Incident.id_after("incident-1")
+    world.put(made.incident(new, version=7))
+    path = f"/api/v1/incidents/incident-1/{verb}"
+    headers = {**world.auth(Role.OPERATOR), "If-Match": '"3"', "Idempotency-Key": "k"}
+    seen = brain()
+
+    first, again = (client.post(path, headers=headers, json=body) for _ in range(2))
+
+    assert first.is_success, first.text
+    assert (first.status_code, first.json()) == (again.status_code, again.json())
+    [command] = seen
+    assert (command.kind, command.subject, command.actor) == (verb, "incident-1", "operator")
+    assert {name: command.body[name] for name in (*told, "version")} == {**told, "version": 3}
+    about = (new, '"7"') if verb == "reopen" else ("incident-1", '"3"')
+    assert (first.json()["incident"], first.headers["etag"]) == about
+    assert first.json()["status"] == "open"
+    other = client.post(path, headers={**headers, "If-Match": "*"}, json=body)
+    assert (other.status_code, other.json()["code"]) == (409, "conflict")
+    viewer = client.post(path, headers=world.auth(Role.VIEWER), json=body)
+    assert viewer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("verb", "body"),
+    [
+        ("assign", {"to": ""}),
+        ("assign", {"to": "x" * 101}),
+        ("merge", {"into": "abc"}),
+        ("resolve", {"resolution": "gone"}),
+        ("resolve", {}),
+        ("resolve", {"resolution": "fixed", "text": "x" * 10_001}),
+        ("comment", {"text": " "}),
+        ("comment", {"text": "x" * 10_001}),
+        ("comment", {"text": "x", "by": "bob"}),
+    ],
+    ids=str,
+)
+def test_what_a_verb_does_not_take_is_refused(
+    client: httpx.Client, world: Any, made: Any, verb: str, body: dict[str, Any]
+) -> None:
+    """Too long, empty, unknown: nothing is written."""
+    world.put(made.incident("incident-1"))
+
+    answer = client.post(f"/api/v1/incidents/incident-1/{verb}", headers=world.auth(), json=body)
+
+    assert answer.status_code == 422
+    assert client.get("/api/v1/journal", headers=world.auth()).json()["items"] == []
+
+
+def test_a_comment_stands_in_the_timeline(client: httpx.Client, world: Any, made: Any) -> None:
+    """Masked, under its author's name, once for one key, and only on what was read."""
+    world.put(made.incident("incident-1", version=2))
+    path = "/api/v1/incidents/incident-1"
+    headers = {**world.auth(Role.ON_CALL), "Idempotency-Key": "k", "If-Match": '"2"'}
+    body = {"text": "the password=hunter2 was in the log"}
+
+    answers = [client.post(f"{path}/comment", headers=headers, json=body) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert answers[0].json() == answers[1].json()
+    timeline = client.get(path, headers=world.auth()).json()["timeline"]
+    [said] = timeline
+    assert (said["kind"], said["actor"]) == ("incident.commented", "on_call")
+    assert said["body"] == {"text": "the password=[masked] was in the log"}
+    stale = client.post(
+        f"{path}/comment", headers={**world.auth(), "If-Match": '"1"'}, json={"text": "x"}
+    )
+    assert (stale.status_code, stale.json()["code"]) == (412, "stale")
+
+
+def test_what_cannot_be_says_what_could(
+    client: httpx.Client, world: Any, made: Any, brain: Callable[..., Any]
+) -> None:
+    """brain's refusal by name reaches whoever asked, as a 409 of its own kind."""
+    world.put(made.incident("incident-1"))
+    brain("illegal_change: close is not possible while an incident is open; possible: resolve")
+
+    answer = client.post("/api/v1/incidents/incident-1/close", headers=world.auth(), json={})
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "illegal_change")
+    assert "possible: resolve" in answer.json()["detail"]
+
+
+def test_a_merge_names_an_incident_that_is_there(
+    client: httpx.Client, world: Any, made: Any
+) -> None:
+    """404 for one that is not; nobody is asked to do it."""
+    world.put(made.incident("incident-1"))
+
+    answer = client.post(
+        "/api/v1/incidents/incident-1/merge", headers=world.auth(), json={"into": "feedbeef"}
+    )
+
+    assert answer.status_code == 404

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import httpx
@@ -15,7 +16,8 @@ from opx.core.base.time import SECOND
 from opx.core.decide.roles import Role
 from opx.core.ingest.signals import Rejected, Severity
 from opx.core.notify.notice import Edge, Notice
-from opx.engine import audit, journal
+from opx.engine import journal
+from opx.engine.journal import audit
 from opx.engine.ports import Entry, Seal
 
 NOW = 1_767_225_600_000
@@ -93,6 +95,51 @@ def test_a_stream_loses_and_repeats_nothing(client: httpx.Client, world: Any) ->
     writing.result(20)
 
     assert seen == list(range(300))
+
+
+def test_a_stream_that_is_cut_anywhere_loses_and_repeats_nothing(
+    client: httpx.Client, world: Any
+) -> None:
+    """The connection is cut after any number of bytes, mostly in the middle of an entry; a client
+    that counts only what it has whole, and says which was the last, misses and repeats nothing."""
+    random = Random(7)
+    entries = [
+        journal.entry(NOW + n, "x", "thing.happened", "brain", n=n, text="é" * random.randrange(90))
+        for n in range(200)
+    ]
+    writing = asyncio.run_coroutine_threadsafe(_in_turn(world, entries), world.loop)
+    last, seen, cuts = "0", list[int](), 0
+    while len(seen) < 200:
+        raw = _bytes(client, world, last, random.randrange(400, 4_000))
+        cuts += 1
+        for message in raw.split(b"\n\n")[:-1]:  # what follows the last is not whole
+            fields = dict(line.split(b": ", 1) for line in message.split(b"\n"))
+            last = fields[b"id"].decode()
+            seen += [json.loads(fields[b"data"])["body"]["n"]] if b"data" in fields else []
+    writing.result(20)
+
+    assert seen == list(range(200))
+    assert cuts > 20
+
+
+def _bytes(client: httpx.Client, world: Any, last: str, most: int) -> bytes:
+    """So many bytes of the stream, as they came; then the connection is cut."""
+    raw = b""
+    headers = {**world.auth(), "Last-Event-ID": last}
+    with client.stream("GET", "/api/v1/stream", headers=headers) as answer:
+        for some in answer.iter_raw():
+            raw += some
+            if len(raw) >= most or (b'"n":199,' in raw and raw.endswith(b"\n\n")):
+                break
+    return raw[:most]
+
+
+async def _in_turn(world: Any, entries: list[Entry]) -> None:
+    """Write them down, a few at a time."""
+    for first in range(0, len(entries), 3):
+        some = entries[first : first + 3]
+        await world.store.write(lambda tx, some=some: tx.append(*some))
+        await asyncio.sleep(0.001)
 
 
 async def _busily(world: Any, count: int) -> None:

@@ -26,6 +26,14 @@ OPEN_TO_ALL = {
 SAFE = {"GET", "HEAD", "OPTIONS"}
 
 
+def needed(dependant: Any) -> Iterator[Permission]:
+    """What a route's dependencies ask for, and theirs."""
+    for one in dependant.dependencies:
+        if hasattr(one.call, "permission"):
+            yield one.call.permission
+        yield from needed(one)
+
+
 def guarded(world: Any) -> Iterator[tuple[str, str, Permission | None]]:
     """Every route: method, a path with its parameters filled in, and what it needs."""
     seen = set()
@@ -35,8 +43,7 @@ def guarded(world: Any) -> Iterator[tuple[str, str, Permission | None]]:
         for route in router.routes:
             assert isinstance(route, APIRoute)
             seen.add(prefix + route.path)
-            calls = [one.call for one in route.dependant.dependencies]
-            needs = [call.permission for call in calls if hasattr(call, "permission")]
+            needs = list(needed(route.dependant))
             path = prefix + route.path.replace("{id}", "feed").replace("{run}", "feed")
             for method in route.methods:
                 yield method, path, needs[0] if needs else None

@@ -15,16 +15,18 @@ from opx.api.create import create
 from opx.api.front import Front
 from opx.app import documents
 from opx.core.act.run import Run, RunStatus
+from opx.core.base.metrics import Bucket, MetricAnswer, MetricQuery, MetricResult, Resolution
 from opx.core.correlate.episode import Group
 from opx.core.decide.case import Approval, Automation, Mode
 from opx.core.decide.roles import Role
 from opx.core.decide.runbooks import Proposal
 from opx.core.incident.incident import Incident, Priority, Status
 from opx.core.ingest.signals import Severity
-from opx.engine import access, audit
+from opx.engine import access
 from opx.engine.access import Access
 from opx.engine.beats.health import BrainState
-from opx.engine.ports import Bucket, Command, Entry, MetricQuery, Token, Where, WriteTx
+from opx.engine.journal import audit
+from opx.engine.ports import Command, Entry, Token, Where, WriteTx
 from opx.errors import Unavailable
 from opx.testing.memory import ManualClock, MemoryStore
 
@@ -61,11 +63,13 @@ class FakeBrain:
         self.said = BrainState(lag=40)
         self.asked: MetricQuery | None = None
 
-    async def query(self, query: MetricQuery) -> list[Bucket]:
+    async def query(self, query: MetricQuery) -> MetricAnswer:
         if not self.up:
             raise Unavailable("brain does not answer")
         self.asked = query
-        return [Bucket(NOW, 1.5), Bucket(NOW + 60_000, None)]
+        buckets = [Bucket(NOW, 1.5), Bucket(NOW + 60_000, None)]
+        one = MetricResult(labels={}, buckets=buckets)
+        return MetricAnswer(resolution=Resolution.RAW, results=[one])
 
     async def state(self) -> BrainState | None:
         return self.said if self.up else None

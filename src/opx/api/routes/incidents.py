@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Incidents over HTTP: the list, one whole, why opx decided so, and what people say of it."""
+"""Incidents over HTTP: the list, one whole, why opx decided so, and what people do about it."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
@@ -12,16 +12,37 @@ from starlette.responses import JSONResponse
 
 from opx.api.wire import Body, Key, Reader, TheFront, Version, answer, needs
 from opx.core.decide.roles import Permission
-from opx.core.incident.incident import Status
+from opx.core.incident.incident import ResolutionKind, Status
+from opx.core.ingest.signals import Severity
 from opx.core.learn.outcome import OutcomeKind
 from opx.engine import queries
 from opx.engine.access import Principal
+from opx.engine.journal import replay
 from opx.engine.people import Ask
+from opx.engine.ports import ReadTx
 
 router = APIRouter(tags=["incidents"])
 
-Acknowledger = Annotated[Principal, Depends(needs(Permission.ACKNOWLEDGE))]
+Operator = Annotated[Principal, Depends(needs(Permission.ACKNOWLEDGE))]
 Recorder = Annotated[Principal, Depends(needs(Permission.RECORD_OUTCOME))]
+
+
+async def _asked(by: Operator, version: Version, key: Key = "") -> Ask:
+    return Ask(by=by, key=key, version=version)
+
+
+Asked = Annotated[Ask, Depends(_asked)]
+
+
+async def _narrowed(
+    status: Annotated[list[Status], Query()] = [],  # noqa: B006
+    severity: Annotated[list[Severity], Query()] = [],  # noqa: B006
+    service: Annotated[str, Query(max_length=200)] = "",
+) -> queries.Narrowed:
+    return queries.Narrowed(statuses=status, severities=severity, service=service)
+
+
+Narrowed = Annotated[queries.Narrowed, Depends(_narrowed)]
 
 
 class OutcomeBody(Body):
@@ -33,17 +54,41 @@ class OutcomeBody(Body):
     note: str = Field("", max_length=10_000)
 
 
+class AssignBody(Body):
+    to: str = Field(min_length=1, max_length=100)
+
+
+class CommentBody(Body):
+    text: str = Field(min_length=1, max_length=10_000)
+
+
+class MergeBody(Body):
+    """The incident that goes on for both."""
+
+    into: str = Field(min_length=4, max_length=100)
+
+
+class ResolveBody(Body):
+    """What became of it, in a word and in your own."""
+
+    resolution: ResolutionKind
+    text: str = Field("", max_length=10_000)
+
+
+class ReopenBody(Body):
+    reason: str = Field("", max_length=1_000)
+
+
 @router.get("/incidents")
 async def listed(
     front: TheFront,
     by: Reader,
-    status: Annotated[list[Status], Query()] = [],  # noqa: B006
-    service: Annotated[str, Query(max_length=200)] = "",
+    narrowed: Narrowed,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str, Query(max_length=500)] = "",
 ) -> JSONResponse:
     """Incidents, newest first; `next` is the cursor of the next page."""
-    page = await front.store.read(lambda tx: queries.incidents(tx, status, service, limit, cursor))
+    page = await front.store.read(lambda tx: queries.incidents(tx, narrowed, limit, cursor))
     return answer({"items": page.items, "next": page.next})
 
 
@@ -64,6 +109,19 @@ async def why(front: TheFront, by: Reader, id: str) -> JSONResponse:
     return answer({"items": await front.store.read(lambda tx: queries.decisions(tx, id))})
 
 
+@router.get("/incidents/{id}/replay")
+async def replayed(front: TheFront, by: Reader, id: str) -> JSONResponse:
+    """Put it together again from the journal, and make its decisions again from the facts that
+    stand there. `ok`, or where that is not what is stored."""
+
+    def read(tx: ReadTx) -> dict[str, Any]:
+        found = queries.find_incident(tx, id)
+        entries, library = replay.gathered(tx, found, front.bind)
+        return replay.replay(found, entries, library)
+
+    return answer(await front.store.read(read))
+
+
 @router.get("/runs")
 async def runs(
     front: TheFront, by: Reader, incident: Annotated[str, Query(max_length=100)]
@@ -73,11 +131,51 @@ async def runs(
 
 
 @router.post("/incidents/{id}/acknowledge")
-async def acknowledge(
-    front: TheFront, by: Acknowledger, id: str, version: Version, key: Key = ""
-) -> JSONResponse:
+async def acknowledge(front: TheFront, asked: Asked, id: str) -> JSONResponse:
     """Take it on: from now on opx asks before it acts on it."""
-    return answer(await front.people.acknowledge(Ask(by=by, key=key, version=version), id))
+    return _as_it_is(await front.people.incidents.acknowledge(asked, id))
+
+
+@router.post("/incidents/{id}/assign")
+async def assign(front: TheFront, asked: Asked, id: str, body: AssignBody) -> JSONResponse:
+    """Give it to somebody to see to."""
+    return _as_it_is(await front.people.incidents.assign(asked, id, body.to))
+
+
+@router.post("/incidents/{id}/comment", status_code=201)
+async def comment(front: TheFront, asked: Asked, id: str, body: CommentBody) -> JSONResponse:
+    """Say something of it, for its timeline. Secrets in it are masked."""
+    return answer(await front.people.incidents.comment(asked, id, body.text), 201)
+
+
+@router.post("/incidents/{id}/merge")
+async def merge(front: TheFront, asked: Asked, id: str, body: MergeBody) -> JSONResponse:
+    """It is the same trouble as another, which goes on for both; this one is closed."""
+    return _as_it_is(await front.people.incidents.merge(asked, id, body.into))
+
+
+@router.post("/incidents/{id}/resolve")
+async def resolve(front: TheFront, asked: Asked, id: str, body: ResolveBody) -> JSONResponse:
+    """It is over, whatever still fires: that opens it no more, what is new opens another."""
+    said = body.resolution, body.text
+    return _as_it_is(await front.people.incidents.resolve(asked, id, *said))
+
+
+@router.post("/incidents/{id}/close")
+async def close(front: TheFront, asked: Asked, id: str) -> JSONResponse:
+    """It is resolved and has been looked at. Nothing leaves this."""
+    return _as_it_is(await front.people.incidents.close(asked, id))
+
+
+@router.post("/incidents/{id}/reopen", status_code=201)
+async def reopen(front: TheFront, asked: Asked, id: str, body: ReopenBody) -> JSONResponse:
+    """It is not over after all: a new one, `incident`, goes on for it and names it."""
+    return _as_it_is(await front.people.incidents.reopen(asked, id, body.reason), 201)
+
+
+def _as_it_is(done: dict[str, Any], status: int = 200) -> JSONResponse:
+    """What was done, with the `ETag` of the incident as it is now."""
+    return answer(done, status, done.get("version", ""))
 
 
 @router.post("/incidents/{id}/outcome", status_code=201)
@@ -86,4 +184,5 @@ async def outcome(
 ) -> JSONResponse:
     """Say what it really was. Added to what was said before, never instead of it."""
     ask = Ask(by=by, key=key, version=version)
-    return answer(await front.people.outcome(ask, id, body.model_dump(mode="json")), 201)
+    said = body.model_dump(mode="json")
+    return answer(await front.people.incidents.outcome(ask, id, said), 201)

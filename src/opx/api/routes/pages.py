@@ -44,6 +44,8 @@ STYLE = (
 )
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 PAGE_HEADERS = {"Content-Security-Policy": f"{POLICY}; style-src 'sha256-{_STYLE_HASH}'"}
+INCIDENTS = ("Id", "Severity", "Service", "Title", "Since", "What opx does")
+SILENCES = ("Environment", "Service", "Rule", "Reason", "By", "Until")
 
 
 @router.get("/login", status_code=303, response_class=RedirectResponse)
@@ -105,13 +107,10 @@ async def page(request: Request, front: TheFront) -> HTMLResponse:
         hint = "<p>Run <code>opx login</code> on its machine and open the link it prints.</p>"
         return _html("opx: not logged in", hint, 401)
     seen = timed(await _status(front))
-    rows = await front.store.read(lambda tx: queries.incidents(tx, queries.ACTIVE, "", 50, ""))
-    now = front.clock.now()
-    waiting = await front.store.read(lambda tx: queries.approvals(tx, now))
-    return _html("opx", _body(seen, timed(rows.items), timed(waiting)))
+    return _html("opx", _body(seen))
 
 
-def _body(seen: dict[str, Any], incidents: list[Any], waiting: list[Any]) -> str:
+def _body(seen: dict[str, Any]) -> str:
     tone = "good" if seen["automation"] == "running" else "bad"
     states = {"alive": "good", "dead": "bad"}
     processes = " ".join(
@@ -124,17 +123,29 @@ def _body(seen: dict[str, Any], incidents: list[Any], waiting: list[Any]) -> str
         for row in seen["services"]
     ]
     opened = [
-        [row["id"][:8], f"SEV{row['severity']}", row["status"], row["title"], row["opened_at"]]
-        for row in incidents
+        [
+            row["id"][:8],
+            f"SEV{row['severity']}",
+            row["group"]["service"],
+            row["title"],
+            row["opened_at"],
+            row["doing"],
+        ]
+        for row in seen["incidents"]
     ]
     asks = [
         [row["id"][:8], (row["proposal"] or {}).get("runbook", ""), row["expires_at"]]
-        for row in waiting
+        for row in seen["approvals"]
+    ]
+    quiet = [
+        [row["environment"], row["service"], row["rule"], row["reason"], row["by"], row["ends_at"]]
+        for row in seen["silences"]
     ]
     return (
         f"<p>Automation is {mode}. {processes}</p>"
-        f"<h2>Incidents</h2>{_table(('Id', 'Severity', 'Status', 'Title', 'Opened'), opened)}"
+        f"<h2>Incidents</h2>{_table(INCIDENTS, opened)}"
         f"<h2>Waiting for approval</h2>{_table(('Run', 'Runbook', 'Until'), asks)}"
+        f"<h2>Silences</h2>{_table(SILENCES, quiet)}"
         f"<h2>Services</h2>{_table(('Service', 'Environment', ''), services)}"
         '<form method="post" action="/logout"><button>Log out</button></form>'
     )

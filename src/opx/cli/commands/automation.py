@@ -11,6 +11,7 @@ import typer
 
 from opx.cli import show
 from opx.cli.client import Client
+from opx.cli.commands import glance
 from opx.cli.show import AsJson, Data
 from opx.core.base import time
 
@@ -28,42 +29,7 @@ def status(as_json: AsJson = False, data: Data = None) -> None:
     seen = client.get("/status")
     if as_json:
         return show.as_json(seen)
-    processes = "  ".join(f"{name} {show.word(is_)}" for name, is_ in seen["processes"].items())
-    show.line(f"automation {show.word(seen['automation'])}   {processes}   [dim]{client.url}[/]")
-    for mode in seen["scopes"]:
-        if mode["automation"] == "halted":
-            by = f"by {show.plain(mode['by'])}: {show.plain(mode['reason'])}"
-            show.line(f"  {show.word('halted')} {show.plain(mode['scope'])} {by}")
-    show.line(
-        f"{seen['open_incidents']} open incidents, {seen['pending_approvals']} waiting for"
-        f" approval, {seen['breakers_open']} breakers open"
-    )
-    show.problems(seen["problems"])
-    show.table(
-        "Services",
-        ("service", "environment", "state"),
-        (
-            (row["name"], row["environment"], "open" if row["incidents"] else "well")
-            for row in seen["services"]
-        ),
-    )
-    return _waiting(client)
-
-
-def _waiting(client: Client) -> None:
-    show.table(
-        "Waiting for approval",
-        ("run", "runbook", "target", "until"),
-        (
-            (
-                show.short(row["id"]),
-                (row["proposal"] or {}).get("runbook", ""),
-                (row["proposal"] or {}).get("target", ""),
-                show.moment(row["expires_at"]),
-            )
-            for row in client.get("/approvals")["items"]
-        ),
-    )
+    return glance.show_all(seen, client.url)
 
 
 def halt(

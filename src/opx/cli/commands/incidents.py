@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""``opx incidents``, ``why`` and ``outcome``: what is wrong, why opx did what it did, and what
-it really was."""
+"""``opx incidents``, ``why``, ``replay`` and ``outcome``: what is wrong, what people do about it,
+why opx did what it did, and what it really was."""
 
 from __future__ import annotations
 
@@ -11,12 +11,27 @@ from typing import Annotated, Any
 import typer
 
 from opx.cli import show
-from opx.cli.client import Client
+from opx.cli.client import FAILED, Client
 from opx.cli.show import AsJson, Data
 
 app = typer.Typer(help="What is wrong, and what was done about it.", no_args_is_help=True)
 
+MOST = 200
+"""Incidents of one page."""
+
 Id = Annotated[str, typer.Argument(help="An incident's id, or enough of its beginning.")]
+
+
+Version = Annotated[
+    int | None, typer.Option("--if-version", help="Only if it still has this version.")
+]
+
+
+class Became(StrEnum):
+    FIXED = "fixed"
+    FALSE_POSITIVE = "false_positive"
+    DUPLICATE = "duplicate"
+    WONT_FIX = "wont_fix"
 
 
 class Kind(StrEnum):
@@ -29,20 +44,19 @@ class Kind(StrEnum):
 def list_(
     status: Annotated[list[str] | None, typer.Option(help="Only these; repeat it.")] = None,
     service: Annotated[str, typer.Option(help="Only this service's.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
-    cursor: Annotated[str, typer.Option(help="From a page before: its `next`.")] = "",
+    severity: Annotated[list[str] | None, typer.Option(help="sev1 to sev5; repeat it.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     as_json: AsJson = False,
     data: Data = None,
 ) -> None:
     """Incidents, newest first."""
-    found = Client(data).get(
-        "/incidents", status=status, service=service, limit=limit, cursor=cursor
-    )
+    worst = [text.lower().removeprefix("sev") for text in severity or ()]
+    found = _listed(Client(data), limit, status=status, severity=worst, service=service)
     if as_json:
         return show.as_json(found)
     show.table(
         "Incidents",
-        ("id", "severity", "status", "service", "title", "opened"),
+        ("id", "severity", "status", "service", "title", "opened", "has it"),
         (
             (
                 show.short(row["id"]),
@@ -51,13 +65,26 @@ def list_(
                 f"{row['group']['environment']}/{row['group']['service']}",
                 row["title"],
                 show.moment(row["opened_at"]),
+                row["assigned_to"] or row["acknowledged_by"],
             )
             for row in found["items"]
         ),
     )
     if found["next"]:
-        show.line(f"[dim]more: --cursor {show.plain(found['next'])}[/]")
+        show.line("[dim]there are more: --limit[/]")
     return None
+
+
+def _listed(client: Client, limit: int, **narrowed: Any) -> dict[str, Any]:
+    """As many as that, page by page."""
+    items: list[Any] = []
+    cursor: str | None = ""
+    while cursor is not None and len(items) < limit:
+        most = min(MOST, limit - len(items))
+        found = client.get("/incidents", **narrowed, limit=most, cursor=cursor)
+        items += found["items"]
+        cursor = found["next"]
+    return {"items": items, "next": cursor}
 
 
 @app.command(name="show")
@@ -68,7 +95,9 @@ def show_(id: Id, as_json: AsJson = False, data: Data = None) -> None:
         return show.as_json(found)
     severity = f"SEV{found['severity']} {found['priority']}"
     show.line(f"[bold]{show.plain(found['title'])}[/]  {severity}  {show.word(found['status'])}")
-    show.line(f"[dim]{found['id']}[/]")
+    show.line(f"[dim]{found['id']}  version {found['version']}[/]")
+    for what in _people(found):
+        show.line(f"  {show.plain(what)}")
     if found["insight"]:
         _insight(found["insight"])
     show.table(
@@ -91,6 +120,20 @@ def show_(id: Id, as_json: AsJson = False, data: Data = None) -> None:
     return None
 
 
+def _people(found: dict[str, Any]) -> list[str]:
+    """What people have done about it, and the incidents before and after it."""
+    said = found["resolution"]
+    text = f": {said['text']}" if said and said["text"] else ""
+    lines = {
+        "acknowledged by {}": found["acknowledged_by"],
+        "assigned to {}": found["assigned_to"],
+        "resolved: {}": said and f"{said['kind'].replace('_', ' ')} by {said['by']}{text}",
+        "part of {}": found["merged_into"],
+        "after {}": found["previous"],
+    }
+    return [line.format(what) for line, what in lines.items() if what]
+
+
 def _insight(insight: dict[str, Any]) -> None:
     show.line(f"{show.plain(insight['type'])}, risk {insight['risk']} (by {insight['source']})")
     for cause in insight["causes"]:
@@ -99,12 +142,91 @@ def _insight(insight: dict[str, Any]) -> None:
 
 
 @app.command()
-def ack(id: Id, as_json: AsJson = False, data: Data = None) -> None:
+def ack(id: Id, version: Version = None, as_json: AsJson = False, data: Data = None) -> None:
     """Take an incident on: from now on opx asks before it acts on it."""
-    done = Client(data).post(f"/incidents/{id}/acknowledge", {})
+    done = Client(data).post(f"/incidents/{id}/acknowledge", {}, version)
+    _say(done, as_json, "acknowledged {}: opx asks first from now on")
+
+
+@app.command()
+def assign(
+    id: Id,
+    to: Annotated[str, typer.Argument(help="Whose it is from now on.")],
+    version: Version = None,
+    as_json: AsJson = False,
+    data: Data = None,
+) -> None:
+    """Give an incident to somebody."""
+    done = Client(data).post(f"/incidents/{id}/assign", {"to": to}, version)
+    _say(done, as_json, f"{{}} is {to}'s")
+
+
+@app.command()
+def comment(
+    id: Id,
+    text: Annotated[str, typer.Argument(help="What there is to say. Secrets are masked.")],
+    as_json: AsJson = False,
+    data: Data = None,
+) -> None:
+    """Say something of an incident, for its timeline."""
+    done = Client(data).post(f"/incidents/{id}/comment", {"text": text})
+    _say(done, as_json, "said of {}")
+
+
+@app.command()
+def merge(
+    id: Id,
+    into: Annotated[str, typer.Argument(help="The incident that goes on for both.")],
+    version: Version = None,
+    as_json: AsJson = False,
+    data: Data = None,
+) -> None:
+    """Say that an incident is the same trouble as another."""
+    done = Client(data).post(f"/incidents/{id}/merge", {"into": into}, version)
+    _say(done, as_json, f"{{}} is part of {into}")
+
+
+@app.command()
+def resolve(
+    id: Id,
+    became: Annotated[Became, typer.Option("--as", help="What became of it.")],
+    text: Annotated[str, typer.Option(help="In your own words.")] = "",
+    version: Version = None,
+    as_json: AsJson = False,
+    data: Data = None,
+) -> None:
+    """Say that an incident is over, whatever still fires."""
+    body = {"resolution": became.value, "text": text}
+    done = Client(data).post(f"/incidents/{id}/resolve", body, version)
+    _say(done, as_json, f"resolved {{}} as {became.value}")
+
+
+@app.command()
+def close(id: Id, version: Version = None, as_json: AsJson = False, data: Data = None) -> None:
+    """Put a resolved incident away."""
+    done = Client(data).post(f"/incidents/{id}/close", {}, version)
+    _say(done, as_json, "closed {}")
+
+
+@app.command()
+def reopen(
+    id: Id,
+    reason: Annotated[str, typer.Option("--reason", help="Why it is not over.")] = "",
+    version: Version = None,
+    as_json: AsJson = False,
+    data: Data = None,
+) -> None:
+    """Go on with an incident that is not over after all, as a new one."""
+    done = Client(data).post(f"/incidents/{id}/reopen", {"reason": reason}, version)
+    _say(done, as_json, f"{id} goes on as {{}}")
+
+
+def _say(done: dict[str, Any], as_json: bool, words: str) -> None:
+    """``words``: with ``{}`` where the incident is named."""
     if as_json:
         return show.as_json(done)
-    return show.line(f"acknowledged {show.short(done['subject'])}: opx asks first from now on")
+    head, _, tail = words.partition("{}")
+    return show.line(f"{show.plain(head)}{show.short(done['incident'])}{show.plain(tail)}")
 
 
 def why(id: Id, as_json: AsJson = False, data: Data = None) -> None:
@@ -128,6 +250,39 @@ def why(id: Id, as_json: AsJson = False, data: Data = None) -> None:
             ),
         )
     return None
+
+
+def replay(id: Id, as_json: AsJson = False, data: Data = None) -> None:
+    """Put an incident together again from its journal, and make its decisions again. Exits with
+    1 when that is not what is stored."""
+    found = Client(data).get(f"/incidents/{id}/replay")
+    if as_json:
+        show.as_json(found)
+    else:
+        _replayed(found)
+    if not found["ok"]:
+        raise typer.Exit(FAILED)
+
+
+def _replayed(found: dict[str, Any]) -> None:
+    decided = found["decisions"]
+    same = sum(one["same"] for one in decided)
+    head = "[green]the same[/]" if found["ok"] else "[bold red]not the same[/]"
+    show.line(f"{head}  {found['entries']} entries, {same} of {len(decided)} decisions again")
+    show.line(f"  stored  {found['stored']}\n  rebuilt {found['rebuilt']}")
+    for row in found["broken"]:
+        show.line(f"  entry {row['seq']} cannot be: {show.plain(row['what'])}")
+    for row in found["differences"]:
+        is_, was = show.plain(row["stored"]), show.plain(row["rebuilt"])
+        show.line(f"  {show.plain(row['field'])}: stored {is_}, rebuilt {was}")
+    for row in decided:
+        if row["same"]:
+            continue
+        again = row["again"] or f"not decided: {row['why']}"
+        answer, where = show.word(row["answer"]), f"{row['seq']}, {show.moment(row['at'])}"
+        show.line(f"  decision at entry {where}: {answer}, again {show.plain(again)}")
+        for name, then, now in row["differences"]:
+            show.line(f"    {show.plain(name)}: {show.plain(then)}; now {show.plain(now)}")
 
 
 def outcome(

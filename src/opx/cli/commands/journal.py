@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from opx.cli import show
-from opx.cli.client import FAILED, Client
+from opx.cli.client import FAILED, UNREACHABLE, Client, CommandFailed
 from opx.cli.show import AsJson, Data
 
 audit = typer.Typer(help="The journal's proof.", no_args_is_help=True)
@@ -22,18 +22,22 @@ RECONNECT_S = 1.0
 
 
 def watch(as_json: AsJson = False, data: Data = None) -> None:
-    """Everything that happens, as it happens, until Ctrl-C."""
-    client, last = Client(data), ""
+    """Everything that happens, as it happens, until Ctrl-C. Nothing is missed or told twice when
+    the connection is cut, or opx is started anew, in between."""
+    last = ""
     while True:
-        for id, row in client.stream(last):
-            last = id
-            if not row:
-                continue
-            if as_json:
-                typer.echo(json.dumps(row))
-            else:
-                show.line(show.entry(row))
-        time.sleep(RECONNECT_S)  # the server has ended the stream: it is stopping
+        try:
+            for id, row in Client(data).stream(last):
+                last = id
+                if row and as_json:
+                    typer.echo(json.dumps(row))
+                elif row:
+                    show.line(show.entry(row))
+        except CommandFailed as failed:
+            if failed.code != UNREACHABLE or not last:
+                raise
+            typer.echo(f"opx: {failed}; going on when it is back", err=True)
+        time.sleep(RECONNECT_S)
 
 
 def notices(limit: Limit = 50, as_json: AsJson = False, data: Data = None) -> None:
@@ -93,7 +97,7 @@ def suppressed(
         return show.as_json(found)
     show.table(
         "Suppressed",
-        ("at", "about", "rule", "reason", "finding"),
+        ("at", "about", "rule", "reason", "finding", "silence"),
         (
             (
                 show.moment(one["at"]),
@@ -101,6 +105,7 @@ def suppressed(
                 one["body"]["rule"],
                 one["body"]["reason"],
                 show.short(one["body"]["finding"]),
+                show.short(one["body"].get("silence", "")),
             )
             for one in found["items"]
         ),

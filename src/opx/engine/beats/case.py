@@ -7,14 +7,19 @@ Shared by the segments of a run. What is not there is left None; the guards deny
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from opx.core.act.run import ENDED, OrderRecord, Run
+from opx.core.act.run import ENDED, OrderRecord, OrderStatus, Run
 from opx.core.analyse.insight import Insight
+from opx.core.base.calendars import Calendar
+from opx.core.base.time import HOUR, MINUTE, Ms
+from opx.core.correlate.episode import Episode, Group
 from opx.core.decide import targets
 from opx.core.decide.case import (
     Approval,
     Breaker,
+    Busy,
     Case,
     Grant,
     Lease,
@@ -22,13 +27,27 @@ from opx.core.decide.case import (
     Policy,
     TrackRecord,
 )
+from opx.core.decide.guards import reach
 from opx.core.decide.runbooks import Runbook
-from opx.core.detect.rules import ThresholdRule
+from opx.core.detect import probes
+from opx.core.detect.finding import Finding, FindingKind, FindingState
+from opx.core.detect.rules import DetectionRule
+from opx.core.detect.witness import Witness
 from opx.core.incident.incident import Incident
 from opx.core.ingest.services import Catalogue, Service
 from opx.core.ingest.signals import Identity
 from opx.engine.ports import ReadTx, Where
 from opx.errors import NotFound
+
+TOGETHER: Ms = 2 * MINUTE
+"""What goes bad within this time of an incident's beginning goes bad together with it."""
+MOST_BENEATH = 50
+"""Dependencies that are asked about before a decision."""
+MOST_FINDINGS = 200
+"""Of one group of an episode: plenty to explain it."""
+_ACTS = [OrderStatus.READY, OrderStatus.CLAIMED, OrderStatus.DONE, OrderStatus.FAILED]
+_ACTS += [OrderStatus.UNKNOWN]
+"""What an order is that had an effect, or may have one yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +70,8 @@ class Knowledge:
     catalogue: Catalogue = field(default_factory=Catalogue)
     runbooks: tuple[Runbook, ...] = ()
     policy: Policy = field(default_factory=Policy)
-    rules: tuple[ThresholdRule, ...] = ()
+    rules: tuple[DetectionRule, ...] = ()
+    calendars: Mapping[str, Calendar] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
     def runbook(self, name: str) -> Runbook | None:
@@ -60,8 +80,12 @@ class Knowledge:
     def service(self, environment: str, name: str) -> Service | None:
         return self.catalogue.of(Identity(environment, name))
 
+    def rule(self, name: str) -> DetectionRule | None:
+        """``name``: as findings carry it."""
+        return next((rule for rule in self.rules if rule.rule == name), None)
 
-def gather(tx: ReadTx, run: Run, knowledge: Knowledge, protected: frozenset[str]) -> Case:
+
+def gather(tx: ReadTx, run: Run, knowledge: Knowledge, protected: frozenset[str], now: Ms) -> Case:
     """The case of ``run`` as the store has it now. ``NotFound`` without incident or insight."""
     incident = tx.get(Incident, run.incident)
     insight = tx.get(Insight, incident.insight) if incident and incident.insight else None
@@ -69,6 +93,7 @@ def gather(tx: ReadTx, run: Run, knowledge: Knowledge, protected: frozenset[str]
         raise NotFound(f"run {run.id} has no incident with an insight")
     proposal = run.proposal
     where = proposal.place
+    seen_by = witnesses(tx, incident, knowledge)
     return Case(
         incident=incident,
         insight=insight,
@@ -85,6 +110,13 @@ def gather(tx: ReadTx, run: Run, knowledge: Knowledge, protected: frozenset[str]
         approval=tx.get(Approval, run.id),
         protected=protected,
         busy_probation=_busy(tx, run),
+        catalogue=knowledge.catalogue,
+        calendars=knowledge.calendars,
+        acted=_acted(tx, now),
+        held=_held(tx, now),
+        ill=_ill(tx, incident),
+        witnesses=seen_by,
+        beneath=_beneath(seen_by, incident.group, knowledge),
     )
 
 
@@ -98,8 +130,85 @@ def active(tx: ReadTx, incident: str) -> list[Run]:
     return [run for run in runs if run.status not in ENDED]
 
 
+def witnesses(tx: ReadTx, incident: Incident, knowledge: Knowledge) -> tuple[Witness, ...]:
+    """Who can say whether the symptoms of the incident's own service are there now: one for
+    each rule that found one in its episode, whether or not it still does."""
+    episode = tx.get(Episode, incident.episode)
+    if episode is None:
+        return ()
+    group = incident.group
+    found = tx.find(
+        Finding,
+        Where("identity.environment", "eq", group.environment),
+        Where("identity.service", "eq", group.service),
+        Where("at", "ge", episode.started_at),
+        order="-at",
+        limit=MOST_FINDINGS,
+    )
+    symptoms = {(one.rule, one.identity) for one in found if one.kind is FindingKind.SYMPTOM}
+    known = ((knowledge.rule(rule), identity) for rule, identity in sorted(symptoms, key=str))
+    made = (Witness.of(rule, identity) for rule, identity in known if rule is not None)
+    return tuple(one for one in made if one is not None)
+
+
+def _beneath(own: Iterable[Witness], group: Group, knowledge: Knowledge) -> tuple[Witness, ...]:
+    """The same rules on what the service depends on, directly or not, by name."""
+    below = sorted(reach.beneath(knowledge.catalogue, group), key=lambda one: one.service)
+    return tuple(
+        replace(witness, identity=Identity(one.environment, one.service))
+        for one in below[:MOST_BENEATH]
+        for witness in own
+    )
+
+
 def _busy(tx: ReadTx, run: Run) -> bool:
     """Whether another run is out on probation on the same runbook, environment and service."""
     others = tx.find(Run, Where("probation", "eq", True), Where("ended_at", "null"))
     place = run.proposal.place
     return any(other.id != run.id and other.proposal.place == place for other in others)
+
+
+def _acted(tx: ReadTx, now: Ms) -> tuple[Busy, ...]:
+    """The runs of which an order went out within the hour and was not taken back, and when
+    the last of each did."""
+    orders = tx.find(
+        OrderRecord, Where("status", "in", _ACTS), Where("order.issued_at", "gt", now - HOUR)
+    )
+    at: dict[str, Ms] = {}
+    for record in orders:
+        at[record.run] = max(record.order.issued_at, at.get(record.run, 0))
+    return _runs(tx, at)
+
+
+def _held(tx: ReadTx, now: Ms) -> tuple[Busy, ...]:
+    """The runs that may change something now, and until when."""
+    leases = tx.find(Lease, Where("expires_at", "gt", now))
+    return _runs(tx, {lease.run: lease.expires_at for lease in leases if lease.run})
+
+
+def _runs(tx: ReadTx, at: Mapping[str, Ms]) -> tuple[Busy, ...]:
+    found: Iterable[Run] = tx.find(Run, Where("id", "in", sorted(at)), order="id") if at else ()
+    return tuple(
+        Busy(
+            run=run.id,
+            group=Group(run.proposal.environment, run.proposal.service),
+            at=at[run.id],
+        )
+        for run in found
+    )
+
+
+def _ill(tx: ReadTx, incident: Incident) -> dict[Group, Ms]:
+    """The services that went bad together with the incident, by their own probes, and still
+    are: since when."""
+    firing = tx.find(
+        Finding,
+        Where("state", "eq", FindingState.FIRING),
+        Where("since", "ge", incident.opened_at - TOGETHER),
+        Where("since", "le", incident.opened_at + TOGETHER),
+    )
+    return {
+        Group(finding.identity.environment, finding.identity.service): finding.since
+        for finding in firing
+        if finding.rule == probes.RULE
+    }

@@ -28,6 +28,7 @@ from opx.engine.beats import case as cases
 from opx.engine.beats.parts import ACTOR, Parts
 from opx.engine.beats.respond import change, hold, repair_ended, verifying
 from opx.engine.beats.settle import Settle
+from opx.engine.journal import replay
 from opx.engine.ports import WriteTx
 from opx.errors import Conflict
 
@@ -51,9 +52,9 @@ class Decide:
         """
         parts = self._parts
         case = await parts.store.read(
-            lambda tx: cases.gather(tx, run, parts.knowledge, parts.protected)
+            lambda tx: cases.gather(tx, run, parts.knowledge, parts.protected, parts.clock.now())
         )
-        answers = await parts.ask(gate.needs(case))
+        answers = await parts.ask(gate.needs(case, parts.clock.now()))
         await parts.store.write(lambda tx: self._judge(tx, run, answers, undo))
 
     def _judge(self, tx: WriteTx, run: Run, answers: Answers, undo: bool) -> None:
@@ -61,7 +62,7 @@ class Decide:
         a revoked grant that came while the probe was asked counts."""
         parts = self._parts
         now = parts.clock.now()
-        facts = cases.gather(tx, run, parts.knowledge, parts.protected)
+        facts = cases.gather(tx, run, parts.knowledge, parts.protected, now)
         case = replace(facts, answers=answers)
         asked = guards.UNDO_GUARDS if undo else guards.GUARDS
         decision = gate.decide(case, now, parts.new_id(now), asked)
@@ -75,6 +76,9 @@ class Decide:
                 run=run.id,
                 decision=decision,
                 answers=answers,
+                undo=undo,
+                facts=replay.facts(case),
+                documents=parts.documents,
             )
         )
         if decision.answer is Answered.ALLOW:
@@ -172,7 +176,9 @@ class Decide:
             self._settle.given_up(tx, denied, reasons, now)
             return
         incident = repair_ended(tx, denied, reasons, now)
-        if incident is not None and not _OVER & set(decision.reasons):
+        if incident is not None and Reason.CAUSE_ELSEWHERE in decision.reasons:
+            parts.respond_to(tx, [incident])
+        elif incident is not None and not _OVER & set(decision.reasons):
             parts.tell(tx, edges.asks(incident, decision, run, now))
 
     def _wait(self, tx: WriteTx, run: Run, case: Case, decision: Decision, again: Ms) -> None:

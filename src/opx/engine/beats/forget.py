@@ -16,11 +16,12 @@ from opx.core.act.run import OrderRecord, Run
 from opx.core.analyse.insight import Insight
 from opx.core.base.time import Ms
 from opx.core.correlate import stage as correlate
-from opx.core.correlate.episode import Episode
+from opx.core.correlate.episode import Episode, Group
+from opx.core.correlate.silences import Silence
 from opx.core.decide.case import Approval, Lease
 from opx.core.decide.decision import Decision
 from opx.core.detect.finding import Finding, FindingState
-from opx.core.incident import keeping
+from opx.core.incident import history, keeping
 from opx.core.incident.incident import Incident
 from opx.core.incident.keeping import Keep
 from opx.core.ingest.signals import Rejected
@@ -40,6 +41,7 @@ _AGES: tuple[tuple[type, str], ...] = (
     (Command, "done_at"),
     (Token, "expires_at"),
     (Token, "revoked_at"),
+    (Silence, "ends_at"),
 )
 """What goes by its age alone, and the field that says since when it is of no use."""
 
@@ -80,26 +82,30 @@ def _page(tx: ReadTx, place: Place, before: Ms) -> list[Episode]:
 
 def _episode(tx: WriteTx, episode: Episode, before: Ms, now: Ms) -> None:
     """Forget one episode and all that hangs on it, if it may go."""
-    incident = tx.get(Incident, Incident.id_of(episode.id))
-    after, findings = _after(tx, episode), _findings(tx, episode)
-    firing = tx.find(Finding, *findings, Where("state", "eq", FindingState.FIRING), limit=1)
-    if not keeping.may_go(episode, incident, after, bool(firing), before):
+    incidents = tx.find(Incident, Where("episode", "eq", episode.id))
+    after, findings = _after(tx, episode), [_of(tx, episode, group) for group in episode.groups]
+    is_firing = Where("state", "eq", FindingState.FIRING)
+    firing = any(tx.find(Finding, *mine, is_firing, limit=1) for mine in findings)
+    theirs: list[Incident | None] = [*incidents] or [None]
+    if not all(keeping.may_go(episode, one, after, firing, before) for one in theirs):
         return
     if after is not None:
-        _unname(tx, after)
-    gone = {"findings": tx.drop(Finding, *findings)}
+        _unname(tx, after, now)
+    gone = {"findings": sum(tx.drop(Finding, *mine) for mine in findings)}
     gone["insights"] = tx.drop(Insight, Where("episode", "eq", episode.id))
     tx.drop(Episode, Where("id", "eq", episode.id))
-    if incident is not None:
-        gone |= _incident(tx, incident)
-    kind = "episode.forgotten" if incident is None else "incident.forgotten"
-    subject = episode.group.service if incident is None else incident.id
-    tx.append(journal.entry(now, subject, kind, ACTOR, episode=episode, gone=gone))
+    for incident in incidents:
+        more = _incident(tx, incident)
+        gone = {name: gone.get(name, 0) + more.get(name, 0) for name in (*gone, *more)}
+    kind = "incident.forgotten" if incidents else "episode.forgotten"
+    subjects = [incident.id for incident in incidents] or [episode.group.service]
+    told = {"episode": episode, "gone": gone}
+    tx.append(*(journal.entry(now, subject, kind, ACTOR, **told) for subject in subjects))
 
 
-def _findings(tx: ReadTx, episode: Episode) -> tuple[Where, ...]:
-    """What its findings have in common, and no others."""
-    environment, service = correlate.identity_of(episode.group)
+def _of(tx: ReadTx, episode: Episode, group: Group) -> tuple[Where, ...]:
+    """What its findings of one group have in common, and no others."""
+    environment, service = correlate.identity_of(group)
     where = (
         Where("identity.environment", "eq", environment),
         Where("identity.service", "eq", service),
@@ -108,7 +114,7 @@ def _findings(tx: ReadTx, episode: Episode) -> tuple[Where, ...]:
     )
     if service:
         return where
-    mine = [one.id for one in tx.find(Finding, *where) if correlate.group_of(one) == episode.group]
+    mine = [one.id for one in tx.find(Finding, *where) if correlate.group_of(one) == group]
     return (Where("id", "in", mine),)
 
 
@@ -125,11 +131,13 @@ def _after(tx: ReadTx, episode: Episode) -> Episode | None:
     return next((one for one in later if one.previous == episode.id), None)
 
 
-def _unname(tx: WriteTx, after: Episode) -> None:
+def _unname(tx: WriteTx, after: Episode, now: Ms) -> None:
     tx.set(replace(after, previous=None, version=after.version + 1))
-    incident = tx.get(Incident, Incident.id_of(after.id))
-    if incident is not None:
-        tx.save(replace(incident, previous=None, version=incident.version + 1))
+    for incident in tx.find(Incident, Where("episode", "eq", after.id)):
+        unnamed = replace(incident, previous=None, version=incident.version + 1)
+        tx.save(unnamed)
+        changed = history.changes(incident, unnamed)
+        tx.append(journal.entry(now, incident.id, "incident.unlinked", ACTOR, set=changed))
 
 
 def _incident(tx: WriteTx, incident: Incident) -> dict[str, int]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from opx.core.act.run import Run
 from opx.core.base import ids
-from opx.core.base.reads import Answers, ProbeRead
+from opx.core.base.metrics import MetricQuery
+from opx.core.base.reads import Answer, Answers, MetricRead, Read, SeriesRead
 from opx.core.base.time import Ms
 from opx.core.incident.incident import Incident
 from opx.core.notify.notice import Delivery, DeliveryStatus, Notice
@@ -25,10 +26,12 @@ from opx.engine.ports import (
     Signer,
     StartRequest,
     Store,
+    Telemetry,
     Where,
     Workflows,
     WriteTx,
 )
+from opx.errors import OpxError
 
 ACTOR = "brain"
 RESPOND = "respond"
@@ -39,8 +42,10 @@ AT_ONCE = 20
 
 @dataclass(slots=True, kw_only=True)
 class Parts:
-    """``knowledge`` is replaced as a whole when documents change. ``protected``: targets
-    that are opx's own. ``epoch``: begins anew with a restore. ``receivers``: by name."""
+    """``knowledge`` is replaced as a whole when documents change, and with it ``documents``, the
+    digest of those in force. ``telemetry``: None where
+    there is none to ask. ``protected``: targets that are opx's own. ``epoch``: begins anew
+    with a restore. ``receivers``: by name."""
 
     store: Store
     clock: Clock
@@ -48,6 +53,8 @@ class Parts:
     workflows: Workflows
     signer: Signer
     knowledge: Knowledge
+    telemetry: Telemetry | None = None
+    documents: str = ""
     protected: frozenset[str] = frozenset()
     epoch: int = 1
     receivers: tuple[str, ...] = ()
@@ -56,10 +63,25 @@ class Parts:
     def new_id(self, now: Ms) -> str:
         return ids.uuid7(now, self.clock.entropy(10))
 
-    async def ask(self, reads: Sequence[ProbeRead]) -> Answers:
+    async def ask(self, reads: Sequence[Read]) -> Answers:
         """Put all questions at once."""
-        answers = await asyncio.gather(*(self.prober.ask(read.key, read.probe) for read in reads))
+        answers = await asyncio.gather(*(self._answer(read) for read in reads))
         return {answer.key: answer for answer in answers}
+
+    async def _answer(self, read: Read) -> Answer:
+        if not isinstance(read, MetricRead):
+            return await self.prober.ask(read.key, read.probe)
+        if self.telemetry is None:
+            return Answer(key=read.key, at=self.clock.now(), ok=None, detail="no telemetry")
+        try:
+            found = await self.telemetry.query(_query(read))
+        except OpxError as error:
+            return Answer(key=read.key, at=self.clock.now(), ok=None, detail=str(error))
+        values = tuple(bucket.value for bucket in found.results[0].buckets)
+        at = self.clock.now()
+        if isinstance(read, SeriesRead):
+            return Answer(key=read.key, at=at, ok=True, values=values)
+        return Answer(key=read.key, at=at, ok=True, value=values[0])
 
     def wake(self, tx: WriteTx, id: str, kind: str, **args: str) -> None:
         """Start a segment now."""
@@ -124,3 +146,15 @@ class Parts:
                 for name in self.receivers
             )
         )
+
+
+def _query(read: MetricRead) -> MetricQuery:
+    """All its series together, in its steps or all of its window at once."""
+    window = read.window
+    return MetricQuery(
+        metric=read.metric,
+        labels=read.labels,
+        window=window,
+        step=read.step if isinstance(read, SeriesRead) else window.end - window.start,
+        stat=read.stat,
+    )

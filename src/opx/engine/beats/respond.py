@@ -14,11 +14,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from opx.core.act.run import ENDED, Run, RunStatus
-from opx.core.analyse import rules
+from opx.core.analyse import changes, rules, tracing
+from opx.core.analyse.changes import Changed
+from opx.core.analyse.insight import InsightType, Ranked
+from opx.core.analyse.past import Past
 from opx.core.base import ids
 from opx.core.base.time import MINUTE, Ms
 from opx.core.correlate import stage as correlate
-from opx.core.correlate.episode import Episode
+from opx.core.correlate.episode import Episode, Group
+from opx.core.correlate.problems import Topology
 from opx.core.decide import gate, proposals, targets
 from opx.core.decide.case import Approval, Lease
 from opx.core.decide.decision import Reason
@@ -28,17 +32,22 @@ from opx.core.detect.finding import Finding
 from opx.core.incident import lifecycle
 from opx.core.incident.incident import Incident, Status
 from opx.core.incident.lifecycle import Change
+from opx.core.ingest.services import Catalogue, Service
 from opx.core.notify import edges
 from opx.engine import journal
 from opx.engine.beats import case as cases
+from opx.engine.beats.case import Knowledge
 from opx.engine.beats.parts import ACTOR, Parts
-from opx.engine.ports import ReadTx, StartRequest, Where, WriteTx
+from opx.engine.ports import Entry, ReadTx, StartRequest, Where, WriteTx
 from opx.errors import Conflict
 
 TURNS = 2
 """Segments that write at once: the beat that tells people comes between them."""
 LEASE_SPARE: Ms = 2 * MINUTE
 """A lease outlasts what it was taken for by this much: brain may be away for a moment."""
+MOST_CHANGES, MOST_RUNS = 100, 50
+"""Of a service, the newest that are looked at to explain what is wrong with it."""
+_VERIFIED = frozenset({RunStatus.RECOVERED, RunStatus.NO_EFFECT, RunStatus.WORSE})
 _UNBEGUN = frozenset({RunStatus.PROPOSED, RunStatus.WAITING})
 _OVER = frozenset({Status.RESOLVED, Status.CLOSED})
 
@@ -49,6 +58,8 @@ class Respond:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._turn = asyncio.Semaphore(TURNS)
+        self._drawn = Topology()
+        self._drawn_from: Catalogue | None = None
 
     async def segment(self, request: StartRequest) -> None:
         """Explain each incident and, if a runbook fits and none is at work, propose a run."""
@@ -62,24 +73,49 @@ class Respond:
                         await self._respond([incident])
 
     async def _respond(self, incidents: Sequence[str]) -> None:
+        blamed = {id: await self._trace(id) for id in incidents}
+
         def all_or_none(tx: WriteTx) -> None:
             for incident in incidents:
-                self._open(tx, incident)
+                self._open(tx, incident, blamed[incident])
 
         await self._parts.store.write(all_or_none)
 
-    def _open(self, tx: WriteTx, incident_id: str) -> None:
+    async def _trace(self, incident_id: str) -> tuple[Ranked, ...]:
+        """Who has how much of the blame, where rules with numbers found the trouble."""
+        parts, topology = self._parts, self._topology()
+        rules = parts.knowledge.rules
+        if not rules or not topology.callees:
+            return ()
+        findings = await parts.store.read(lambda tx: _found(tx, incident_id))
+        traced = tracing.trace(findings, rules, topology)
+        if traced is None:
+            return ()
+        answers = await parts.ask(tracing.needs(traced, parts.clock.now()))
+        return tracing.ranked(traced, answers, topology)
+
+    def _topology(self) -> Topology:
+        """Who depends on whom, by the documents in force."""
+        catalogue = self._parts.knowledge.catalogue
+        if catalogue is not self._drawn_from:
+            self._drawn, self._drawn_from = Topology.of(catalogue), catalogue
+        return self._drawn
+
+    def _open(self, tx: WriteTx, incident_id: str, blamed: tuple[Ranked, ...]) -> None:
         parts = self._parts
         now = parts.clock.now()
         incident = tx.get(Incident, incident_id)
         if incident is None or incident.status in (Status.RESOLVED, Status.CLOSED):
             return
         episode = tx.get(Episode, incident.episode)
-        if episode is None or cases.active(tx, incident.id):
+        if episode is None:
             return
         service = parts.knowledge.service(incident.group.environment, incident.group.service)
-        insight = rules.explain(episode, findings_of(tx, episode), service, now)
-        if tx.add(insight):
+        facts = facts_of(tx, episode, service, parts.knowledge, now)
+        insight = rules.explain(replace(facts, ranked=blamed), now)
+        if self._at_work(tx, incident, insight.type, now):
+            return
+        if tx.add(insight) or incident.insight != insight.id:
             tx.append(journal.entry(now, incident.id, "insight.made", ACTOR, insight=insight))
         incident = replace(incident, insight=insight.id, version=incident.version + 1)
         proposed = proposals.propose(insight, incident, service, parts.knowledge.runbooks)
@@ -87,9 +123,23 @@ class Respond:
             tx.save(incident)
             self._nothing_fits(tx, incident, proposed.trace, now)
             return
-        self._propose(tx, incident, proposed.proposal, now)
+        self._propose(tx, incident, proposed.proposal, insight.type, now)
 
-    def _propose(self, tx: WriteTx, incident: Incident, proposal: Proposal, now: Ms) -> None:
+    def _at_work(self, tx: WriteTx, incident: Incident, type: InsightType, now: Ms) -> bool:
+        """Whether a run is. One that has not begun ends here when it is for something else than
+        the incident has turned out to be: another service, or another kind of trouble."""
+        active = cases.active(tx, incident.id)
+        for run in active:
+            proposed = Group(run.proposal.environment, run.proposal.service)
+            other = proposed != incident.group or run.type not in ("", type)
+            if run.status in _UNBEGUN and other:
+                end(tx, run, RunStatus.REFUSED, Reason.CAUSE_ELSEWHERE, now)
+                active = [one for one in active if one is not run]
+        return bool(active)
+
+    def _propose(
+        self, tx: WriteTx, incident: Incident, proposal: Proposal, type: InsightType, now: Ms
+    ) -> None:
         number = incident.runs + 1
         run = Run(
             id=ids.derived("run", incident.id, number),
@@ -100,6 +150,7 @@ class Respond:
             proposal=proposal,
             created_at=now,
             due_at=now,
+            type=type,
         )
         tx.save(replace(incident, runs=number), run)
         tx.append(
@@ -125,41 +176,110 @@ class Respond:
             self._parts.tell(tx, edges.asks(incident, decision, None, now))
 
 
+def facts_of(
+    tx: ReadTx, episode: Episode, service: Service | None, knowledge: Knowledge, now: Ms
+) -> rules.Facts:
+    """All that an episode is explained from. What changed counts on its own services and on
+    those that its root depends on."""
+    below = knowledge.catalogue.dependencies(service) if service is not None else ()
+    near = {*episode.groups, *(Group(one.environment, one.name) for one in below)}
+    return rules.Facts(
+        episode=episode,
+        findings=findings_of(tx, episode),
+        service=service,
+        changes=[change for group in sorted(near, key=str) for change in _changes(tx, group, now)],
+        past=_past(tx, episode.group),
+    )
+
+
+def _changes(tx: ReadTx, group: Group, now: Ms) -> list[Changed]:
+    told = tx.find(
+        Entry, Where("subject", "eq", changes.subject_of(group)), order="-seq", limit=MOST_CHANGES
+    )
+    read = [Changed.of(entry.body.get("event", {})) for entry in told]
+    return [one for one in read if one is not None and now - changes.LOOK_BACK <= one.at <= now]
+
+
+def _past(tx: ReadTx, group: Group) -> list[Past]:
+    """The last runs on a service that were verified, either way."""
+    runs = tx.find(
+        Run,
+        Where("group.environment", "eq", group.environment),
+        Where("group.service", "eq", group.service),
+        order="-created_at",
+        limit=MOST_RUNS,
+    )
+    return [
+        Past(
+            run=run.id,
+            incident=run.incident,
+            type=run.type,
+            runbook=run.proposal.runbook,
+            helped=run.status is RunStatus.RECOVERED,
+            took=run.ended_at - run.created_at,
+            at=run.ended_at,
+        )
+        for run in runs
+        if run.ended_at is not None and run.status in _VERIFIED
+    ]
+
+
+def _found(tx: ReadTx, incident_id: str) -> list[Finding]:
+    incident = tx.get(Incident, incident_id)
+    episode = tx.get(Episode, incident.episode) if incident is not None else None
+    return findings_of(tx, episode) if episode is not None else []
+
+
 def findings_of(tx: ReadTx, episode: Episode) -> list[Finding]:
-    """The findings of an episode, newest first; at most 200, which is plenty to explain it."""
-    environment, service = correlate.identity_of(episode.group)
+    """The findings of an episode, newest first; at most 200 of each group in it, which is
+    plenty to explain it."""
+    found = [finding for group in episode.groups for finding in _of_group(tx, episode, group)]
+    return sorted(found, key=lambda finding: (-finding.at, finding.id))
+
+
+def _of_group(tx: ReadTx, episode: Episode, group: Group) -> list[Finding]:
+    environment, service = correlate.identity_of(group)
     found = tx.find(
         Finding,
         Where("identity.environment", "eq", environment),
         Where("identity.service", "eq", service),
         Where("at", "ge", episode.started_at),
         order="-at",
-        limit=200,
+        limit=cases.MOST_FINDINGS,
     )
-    return [finding for finding in found if correlate.group_of(finding) == episode.group]
+    return [finding for finding in found if correlate.group_of(finding) == group]
 
 
-def change(tx: WriteTx, incident: Incident, what: Change, now: Ms) -> Incident:
-    """Apply one lifecycle change, save and journal it. An incident that is over takes along
-    the runs that have not begun."""
-    changed = lifecycle.apply(incident, what, now)
+def change(tx: WriteTx, incident: Incident, what: Change, now: Ms, into: str = "") -> Incident:
+    """Apply one lifecycle change, save and journal it. ``into``: what it is merged into. An
+    incident that is over takes along the runs that have not begun."""
+    aim = into or incident.merged_into
+    changed = lifecycle.apply(replace(incident, merged_into=aim), what, now)
     tx.save(changed)
-    tx.append(
-        journal.entry(
-            now,
-            incident.id,
-            "incident.changed",
-            ACTOR,
-            change=what,
-            before=incident.status,
-            after=changed.status,
-        )
-    )
+    said: dict[str, object] = {"change": what, "before": incident.status, "after": changed.status}
+    said |= {"set": {"merged_into": into}} if into else {}
+    tx.append(journal.entry(now, incident.id, "incident.changed", ACTOR, **said))
     if changed.status in _OVER:
         for run in cases.active(tx, incident.id):
             if run.status in _UNBEGUN:
                 end(tx, run, RunStatus.REFUSED, Reason.INCIDENT_OVER, now)
     return changed
+
+
+def merge(tx: WriteTx, incident: Incident, into: Incident, now: Ms) -> Incident:
+    """Close ``incident`` as part of another, which takes along the runs that have begun;
+    return the other as it is then."""
+    begun = [run for run in cases.active(tx, incident.id) if run.status not in _UNBEGUN]
+    closed = change(tx, incident, Change.MERGED, now, into.id)
+    tx.append(
+        journal.entry(now, into.id, "incident.merged", ACTOR, taken=closed.id, title=closed.title)
+    )
+    tx.save(*(replace(run, incident=into.id, version=run.version + 1) for run in begun))
+    if begun and into.status in (Status.OPEN, Status.MITIGATED):
+        if into.status is Status.MITIGATED:
+            into = change(tx, into, Change.RELAPSED, now)
+        into = change(tx, into, Change.REPAIR_STARTED, now)
+    return into
 
 
 def end(tx: WriteTx, run: Run, status: RunStatus, reason: str, now: Ms) -> Run:

@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from opx.engine import audit
-from opx.engine.audit import Anchor
+from opx.engine.journal import audit
+from opx.engine.journal.audit import Anchor
 from opx.engine.ports import Clock, Entry, ReadTx, Seal, Store, Where
 
 MOST_ENTRIES = 1_000

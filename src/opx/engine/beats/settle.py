@@ -15,6 +15,7 @@ from opx.core.correlate.episode import Episode
 from opx.core.decide.case import Breaker, TrackRecord
 from opx.core.detect import events
 from opx.core.detect.finding import FindingKind, FindingState
+from opx.core.detect.witness import Witness
 from opx.core.incident.incident import Incident, Status
 from opx.core.incident.lifecycle import Change
 from opx.core.learn import records
@@ -25,7 +26,7 @@ from opx.engine import journal
 from opx.engine.beats import case as cases
 from opx.engine.beats.parts import ACTOR, Parts
 from opx.engine.beats.respond import change, end, findings_of, hold
-from opx.engine.ports import WriteTx
+from opx.engine.ports import ReadTx, WriteTx
 
 _ENDS = {
     VerdictKind.RECOVERED: RunStatus.RECOVERED,
@@ -50,10 +51,12 @@ class Settle:
             why, now = "its runbook was changed since it was decided", parts.clock.now()
             await parts.store.write(lambda tx: self.given_up(tx, run, why, now))
             return
-        reads = check.needs(run, runbook, service, parts.clock.now())
+        asked_at = parts.clock.now()
+        witnesses = await parts.store.read(lambda tx: self._witnesses(tx, run))
+        reads = check.needs(run, runbook, service, asked_at, witnesses)
         answers = await parts.ask(reads)
-        answer = next(iter(answers.values()), None)
         now = parts.clock.now()
+        answer = check.seen(run, answers, witnesses, asked_at, now)
         asked, judged = check.step(run, runbook, answer, now)
 
         def commit(tx: WriteTx) -> None:
@@ -68,6 +71,12 @@ class Settle:
 
         await parts.store.write(commit)
         parts.failpoint("verified")
+
+    def _witnesses(self, tx: ReadTx, run: Run) -> tuple[Witness, ...]:
+        incident = tx.get(Incident, run.incident)
+        if incident is None:
+            return ()
+        return cases.witnesses(tx, incident, self._parts.knowledge)
 
     def settled(self, tx: WriteTx, run: Run, verdict: Verdict, why: str = "") -> None:
         """Write what a verdict means for the run, the records, the incident and people."""
@@ -86,6 +95,10 @@ class Settle:
         if incident.status is not Status.MITIGATING:
             return
         recovered = verdict.kind is VerdictKind.RECOVERED
+        if cases.active(tx, incident.id):  # merged: the last to end says what becomes of it
+            if not recovered and not opened:
+                self._parts.tell(tx, edges.stopped(incident, ended, verdict.at))
+            return
         if recovered and self._more_is_wrong(tx, run, incident):
             incident = change(tx, incident, Change.REPAIR_ENDED, verdict.at)
             self._parts.respond_to(tx, [incident])

@@ -12,6 +12,7 @@ state. After a crash, and where no answer came, it looks before anything is repe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -21,7 +22,9 @@ from opx.core.base.time import SECOND, Ms
 from opx.core.decide import scopes, targets
 from opx.core.decide.case import Lease, Mode
 from opx.core.decide.decision import Answered, Decision
+from opx.core.ingest import masking
 from opx.engine import journal
+from opx.engine.hands import saying
 from opx.engine.ports import (
     Action,
     Clock,
@@ -39,6 +42,8 @@ ACTOR = "hands"
 AT_ONCE = 8
 """Targets that are served at the same time: one slow step does not hold up the others."""
 LOOK_AGAIN: Ms = SECOND
+MOST_OUTPUT = 2_000
+"""Characters of what a step came to."""
 LEAVE_WITHIN: Ms = 10 * SECOND
 """How long a stop waits for what is under way; the successor looks at what it cuts short."""
 EPOCH = "epoch"
@@ -149,8 +154,9 @@ class Hands:
         order = record.order
         self.failpoint("claimed")
         try:
-            async with asyncio.timeout(order.timeout / SECOND):
-                output = await action.apply(order.target, order.inputs, order.id)
+            async with saying.listening(lambda lines: self._said(record, lines)) as say:
+                async with asyncio.timeout(order.timeout / SECOND):
+                    output = await action.apply(order.target, order.inputs, order.id, say)
         except TimeoutError:
             await self._look(record, action, f"no end within {order.timeout} ms")
             return
@@ -162,6 +168,18 @@ class Hands:
             return
         self.failpoint("applied")
         await self._end(record, OrderStatus.DONE, output)
+
+    async def _said(self, record: OrderRecord, lines: list[str]) -> None:
+        """Journal what a step says. A journal that does not take it holds up no step: the
+        result is what counts, and is kept or the step is looked for."""
+
+        def append(tx: WriteTx) -> None:
+            now, subject = self.clock.now(), _subject(tx, record)
+            said = {"order": record.id, "run": record.run, "step": record.order.step}
+            tx.append(journal.entry(now, subject, "order.said", ACTOR, lines=lines, **said))
+
+        with contextlib.suppress(OpxError):
+            await self.store.write(append)
 
     async def _resume(self, record: OrderRecord) -> None:
         """A predecessor died holding this order: look whether its effect is there."""
@@ -221,7 +239,11 @@ async def _observed(action: Action, order: StepOrder) -> dict[str, str]:
 
 def _save_end(tx: WriteTx, record: OrderRecord, status: OrderStatus, output: str, now: Ms) -> None:
     ended = replace(
-        record, status=status, output=output[:2_000], ended_at=now, version=record.version + 1
+        record,
+        status=status,
+        output=masking.text(output)[:MOST_OUTPUT],
+        ended_at=now,
+        version=record.version + 1,
     )
     tx.save(ended)
     tx.append(

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The sense beat: from the log to findings, episodes and incidents, in one commit.
+
+The first beat. It reads the write-ahead log in order and asks the health probes that are
+due; what the detectors and the correlator derive is committed together with the position
+in the log, so a crash repeats nothing and loses nothing. When a commit fails, its memory
+is thrown away and rebuilt from the store: memory is never ahead of what is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from opx.core.base.reads import Answer, ProbeRead
+from opx.core.base.time import Ms
+from opx.core.correlate import stage as correlate
+from opx.core.correlate.episode import Ruling
+from opx.core.correlate.problems import Topology
+from opx.core.correlate.silences import Silence, apply
+from opx.core.detect import alerts, events, flow, probes
+from opx.core.detect.finding import Finding
+from opx.core.ingest.services import Catalogue
+from opx.core.ingest.signals import Alert, Event, Item, LogLine, Rejected, Tick
+from opx.engine.beats.parts import Parts
+from opx.engine.beats.sense import probing
+from opx.engine.beats.sense.keeping import Derived, Keeping
+from opx.engine.beats.sense.memory import MOST_CHUNKS, Memory, load
+from opx.engine.ports import Chunk, ReadTx, Tail, Telemetry, Where
+
+
+class Sense:
+    """One instance in ``brain``. ``take`` and ``probe`` may run in different tasks."""
+
+    def __init__(self, parts: Parts, tail: Tail, telemetry: Telemetry) -> None:
+        self._parts = parts
+        self._keeping = Keeping(parts)
+        self._tail = tail
+        self._telemetry = telemetry
+        self._memory: Memory | None = None
+        self._topology = Topology()
+        self._drawn_from: Catalogue | None = None
+        self._turn = asyncio.Lock()
+        self.taking: Ms | None = None
+        """When the oldest commit of the log that was read and is not kept was appended."""
+
+    async def take(self) -> int:
+        """Take in what the log has; return how many of its commits that was."""
+        async with self._turn:
+            memory = await self._remembered()
+            chunks = self._tail.read(memory.seq, MOST_CHUNKS)
+            if not chunks:
+                return 0
+            self._memory = None  # what follows changes it; only a commit makes it true
+            self.taking = chunks[0].at
+            await self._commit(memory, self._detect(memory, chunks), chunks[-1].seq)
+            self.taking = None
+            return len(chunks)
+
+    async def probe(self, stop: asyncio.Event) -> None:
+        """Ask the health probes as they fall due, until ``stop``."""
+        await probing.run(self._parts, self, stop)
+
+    async def due(self) -> list[ProbeRead]:
+        """The health probes to be asked now."""
+        catalogue = self._parts.knowledge.catalogue
+        async with self._turn:
+            memory = await self._remembered()
+            now = self._parts.clock.now()
+            if memory.probes.catalogue is not catalogue:
+                self._memory = None
+                await self._found(memory, probes.bind(memory.probes, catalogue, now), now)
+            return probes.needs(memory.probes, now)
+
+    async def hear(self, answers: Sequence[tuple[ProbeRead, Answer]]) -> None:
+        """Take in what health probes have answered."""
+        async with self._turn:
+            memory = await self._remembered()
+            self._memory = None
+            await self._found(memory, probes.step(memory.probes, answers), self._parts.clock.now())
+
+    async def _found(self, memory: Memory, findings: list[Finding], now: Ms) -> None:
+        """Keep what was found without the log; mostly it is nothing."""
+        if findings:
+            await self._commit(memory, Derived(now=now, findings=findings), memory.seq)
+        self._memory = memory
+
+    async def save_detectors(self, leaving: bool = False) -> int:
+        """Keep the detectors' state with its place in the log, that of the metrics when it is
+        due or when brain is ``leaving``; return the place before which nobody needs the log."""
+        async with self._turn:
+            memory, now = await self._remembered(), self._parts.clock.now()
+            if memory.saved_at != memory.seq:
+                saved = memory.detectors(memory.seq)
+                await self._parts.store.write(lambda tx: tx.set(saved))
+                memory.saved_at = memory.seq
+            if memory.metrics_at != memory.seq and (leaving or memory.metrics_due(now)):
+                # made in the store's thread: it is tens of megabytes
+                await self._parts.store.write(lambda tx: tx.set(memory.metrics(now)))
+                memory.metrics_saved(now)
+            return memory.needed
+
+    async def _remembered(self) -> Memory:
+        if self._memory is None:
+            self._memory = await load(self._parts, self._tail, self._telemetry)
+        return self._memory
+
+    def _detect(self, memory: Memory, chunks: Sequence[Chunk]) -> Derived:
+        """Every detector over every chunk, in order."""
+        derived = Derived(now=chunks[-1].at)
+        self._bind(memory, derived, chunks[0].at)
+        for chunk in chunks:
+            memory.learn(chunk)
+            self._telemetry.add(chunk.seq, chunk.series, chunk.points)
+            told, happened, flowing = _sorted(chunk.items, derived.rejected)
+            derived.events += happened
+            derived.findings += alerts.step(memory.alerts, told, chunk.at)
+            derived.findings += events.step(memory.events, happened, chunk.at)
+            derived.findings += flow.step(
+                memory.flow, memory.series, chunk.points, flowing, chunk.at
+            )
+        derived.refreshed = [
+            *alerts.refreshed(memory.alerts),
+            *events.refreshed(memory.events),
+            *flow.refreshed(memory.flow),
+        ]
+        return derived
+
+    def _bind(self, memory: Memory, derived: Derived, now: Ms) -> None:
+        """Take up the detection rules in force, if they are others than before."""
+        rules = self._parts.knowledge.rules
+        if not events.in_force(memory.events, rules):
+            derived.findings += events.bind(memory.events, rules, now)
+        if not flow.in_force(memory.flow, rules):
+            derived.findings += flow.bind(memory.flow, rules, now)
+            derived.new_rules = True
+
+    async def _commit(self, memory: Memory, derived: Derived, seq: int) -> None:
+        """Correlate and keep everything with the position; on failure forget the memory."""
+        topology, now = self._dependencies(), derived.now
+        silences, derived.rulings = await self._parts.store.read(lambda tx: _said(tx, now))
+        heard = apply(memory.held, derived.findings, silences, now, memory.groups.open)
+        derived.held = heard.held
+        correlated = correlate.step(memory.groups, heard.passed, now, topology, derived.rulings)
+        correlated.episodes += correlate.tick(memory.groups, now)
+        self._parts.failpoint("derived")
+        await self._parts.store.write(
+            lambda tx: self._keeping.keep(tx, memory, derived, correlated, seq)
+        )
+        self._parts.failpoint("committed")
+        memory.seq = seq
+        if derived.new_rules:
+            memory.saved_at = seq
+        self._memory = memory
+
+    def _dependencies(self) -> Topology:
+        """Who depends on whom, by the documents in force."""
+        catalogue = self._parts.knowledge.catalogue
+        if catalogue is not self._drawn_from:
+            self._topology, self._drawn_from = Topology.of(catalogue), catalogue
+        return self._topology
+
+
+def _said(tx: ReadTx, now: Ms) -> tuple[list[Silence], list[Ruling]]:
+    """What people said that counts now."""
+    return tx.find(Silence, Where("ends_at", "gt", now)), tx.find(Ruling)
+
+
+def _sorted(
+    items: Iterable[Item], rejected: list[Rejected]
+) -> tuple[list[Alert], list[Event], list[LogLine | Tick]]:
+    """What each kind of detector looks at, in order; what was refused goes to ``rejected``."""
+    told: list[Alert] = []
+    happened: list[Event] = []
+    flowing: list[LogLine | Tick] = []
+    for item in items:
+        if isinstance(item, Alert):
+            told.append(item)
+        elif isinstance(item, Event):
+            happened.append(item)
+        elif isinstance(item, Rejected):
+            rejected.append(item)
+        else:
+            flowing.append(item)
+    return told, happened, flowing

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the sense beat remembers between two commits, and how it is rebuilt.
+
+Before ``sense``, which alone changes it. Everything in it follows from the store and the
+log: open findings and episodes, the events of late, the detectors' state as it was last
+saved, and the log since. It must never be ahead of what is kept.
+
+The metric detector's state is tens of megabytes, so it is a row of its own and written
+seldom; its place in the log lies behind the others', and it alone is replayed from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from opx.core.base.time import MINUTE, Ms
+from opx.core.correlate import stage as correlate
+from opx.core.correlate.episode import Episode
+from opx.core.correlate.silences import Held
+from opx.core.detect import alerts, events, flow, probes
+from opx.core.detect.finding import Finding, FindingState
+from opx.core.detect.flow import Flow
+from opx.core.detect.metrics.odd import Odd
+from opx.core.ingest.signals import LogLine, Series, Tick
+from opx.engine import journal
+from opx.engine.beats.parts import ACTOR, Parts
+from opx.engine.ports import Chunk, Entry, ReadTx, Saved, Tail, Telemetry, Where, WriteTx
+from opx.errors import Damaged
+
+POSITION = "sense"
+DETECTORS = "detectors"
+METRICS = "metrics"
+BEGUN_ANEW = "detector.begun_anew"
+EVENT_RECEIVED = "event.received"
+MOST_CHUNKS = 256
+"""Commits of the log that one commit of the store takes in."""
+PAGE = 1_000
+METRICS_POINTS = 5_000_000
+"""Points after which the metrics are saved again. A restart scores what came since, some
+2,500,000 a second: two seconds."""
+METRICS_EVERY: Ms = 5 * MINUTE
+"""Or after so long, when fewer come: until then the log has to be kept."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Memory:
+    """``seq``: how far into the log; ``saved_at``: where the detectors were last saved, but for
+    the metrics; ``metrics_at``: where those were, with how many points and when."""
+
+    seq: int = 0
+    saved_at: int = 0
+    metrics_at: int = 0
+    metrics_points: int = 0
+    metrics_time: Ms = 0
+    alerts: alerts.AlertState = field(default_factory=alerts.AlertState)
+    events: events.EventState = field(default_factory=events.EventState)
+    probes: probes.ProbeState = field(default_factory=probes.ProbeState)
+    flow: Flow = field(default_factory=Flow)
+    held: Held = field(default_factory=Held)
+    groups: correlate.SenseState = field(default_factory=correlate.SenseState)
+    series: dict[int, Series] = field(default_factory=dict)
+    responses: dict[str, Ms] = field(default_factory=dict)
+    """When each growing incident is responded to next, or was last."""
+
+    def learn(self, chunk: Chunk) -> None:
+        self.series.update((series.sid, series) for series in chunk.series)
+
+    def position(self, seq: int) -> Saved:
+        """Where the log is taken up again, with what belongs to exactly there."""
+        state = {
+            "ended": alerts.save(self.alerts),
+            "events": events.save(self.events),
+            "held": self.held.save(),
+        }
+        return Saved(id=POSITION, seq=seq, state=state)
+
+    def detectors(self, seq: int) -> Saved:
+        """The state that is too large to be written with every commit."""
+        return Saved(id=DETECTORS, seq=seq, state=flow.save(self.flow))
+
+    def metrics(self, now: Ms) -> Saved:
+        """The state that is too large to be written with that one."""
+        state = {"time": now, "odd": self.flow.metrics.save()}
+        return Saved(id=METRICS, seq=self.seq, state=state)
+
+    def metrics_due(self, now: Ms) -> bool:
+        """Whether the metrics are to be saved again; also when the clock was put back."""
+        if self.flow.metrics.taken - self.metrics_points >= METRICS_POINTS:
+            return True
+        return not 0 <= now - self.metrics_time < METRICS_EVERY
+
+    def metrics_saved(self, now: Ms) -> None:
+        self.metrics_at, self.metrics_time = self.seq, now
+        self.metrics_points = self.flow.metrics.taken
+
+    @property
+    def needed(self) -> int:
+        """Through here the log has been saved by every detector."""
+        return min(self.saved_at, self.metrics_at)
+
+
+async def load(parts: Parts, tail: Tail, telemetry: Telemetry) -> Memory:
+    """Rebuild the memory, and give telemetry what it had not kept."""
+    now = parts.clock.now()
+    memory, findings = await parts.store.read(lambda tx: _stored(tx, now - correlate.REMEMBERED))
+    metrics = await parts.store.read(lambda tx: tx.get(Saved, METRICS)) or Saved(id=METRICS, seq=0)
+    try:
+        memory.flow.metrics = Odd.load(metrics.state.get("odd", {}))
+    except Damaged as error:
+        reason = str(error)
+        metrics = Saved(id=METRICS, seq=metrics.seq)
+        await parts.store.write(lambda tx: _begin_anew(tx, metrics, reason, now))
+    memory.metrics_at = metrics.seq
+    time = metrics.state.get("time")
+    memory.metrics_time = time if isinstance(time, int) else 0
+    memory.metrics_points = memory.flow.metrics.taken
+    memory.series = {one.sid: one for one in tail.series()}
+    await _replay(memory, tail, telemetry)
+    flow.missed(memory.flow, findings)
+    return memory
+
+
+def _begin_anew(tx: WriteTx, metrics: Saved, reason: str, now: Ms) -> None:
+    """What is known of metric streams is lost, and that is said, once."""
+    tx.set(metrics)
+    tx.append(journal.entry(now, METRICS, BEGUN_ANEW, ACTOR, reason=reason))
+
+
+def _stored(tx: ReadTx, recently: Ms) -> tuple[Memory, list[Finding]]:
+    position = tx.get(Saved, POSITION) or Saved(id=POSITION, seq=0)
+    detectors = tx.get(Saved, DETECTORS) or Saved(id=DETECTORS, seq=0)
+    findings = tx.find(Finding, Where("state", "eq", FindingState.FIRING))
+    live = tx.find(Episode, Where("ended_at", "null"))
+    ended = tx.find(Episode, Where("ended_at", "ge", recently))
+    held = Held.load(position.state.get("held", {}), findings)
+    heard = [finding for finding in findings if finding.id not in held.findings]
+    memory = Memory(
+        seq=position.seq,
+        saved_at=detectors.seq,
+        alerts=alerts.AlertState.load(findings, position.state.get("ended")),
+        events=events.EventState.load(findings, _events(tx), position.state.get("events", ())),
+        probes=probes.ProbeState.load(findings),
+        flow=flow.load(detectors.state),
+        held=held,
+        groups=correlate.SenseState.load(live + ended, heard),
+    )
+    return memory, findings
+
+
+def _events(tx: ReadTx) -> list[dict[str, Any]]:
+    """The events of late, oldest first: as many as their detector remembers. From the end of
+    the journal, page by page: it may be long."""
+    kind = Where("kind", "eq", EVENT_RECEIVED)
+    found: list[Entry] = []
+    while len(found) < events.MOST_REMEMBERED:
+        older = [Where("seq", "lt", found[-1].seq)] if found else []
+        page = tx.find(Entry, kind, *older, order="-seq", limit=PAGE)
+        since = (found or page)[0].at - events.REMEMBERED if page else 0
+        fresh = [entry for entry in page if entry.at > since]
+        found += fresh
+        if len(fresh) < PAGE:
+            break
+    return [entry.body["event"] for entry in reversed(found)]
+
+
+async def _replay(memory: Memory, tail: Tail, telemetry: Telemetry) -> None:
+    """Feed detectors and telemetry what they had not kept, each from its own place. The rules
+    are those in force when it was first taken in, so its findings are known."""
+    telemetry_at = telemetry.committed()
+    after = min(memory.needed, telemetry_at, memory.seq)
+    while after < memory.seq:
+        chunks = [chunk for chunk in tail.read(after, MOST_CHUNKS) if chunk.seq <= memory.seq]
+        if not chunks:
+            break
+        for chunk in chunks:
+            memory.learn(chunk)
+            if chunk.seq > telemetry_at:
+                telemetry.add(chunk.seq, chunk.series, chunk.points)
+            items = [item for item in chunk.items if isinstance(item, LogLine | Tick)]
+            brought = memory.flow, memory.series, chunk.points, items, chunk.at
+            if chunk.seq > memory.saved_at:
+                flow.ruled(*brought)
+            if chunk.seq > memory.metrics_at:
+                flow.odd(*brought)
+        after = chunks[-1].seq
+        await asyncio.sleep(0)  # it may take seconds, and others have to say that they are alive

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The journal: ``entries`` makes its lines, ``audit`` proves that nobody changed them, and
+``replay`` puts together again what they say.
+"""
+
+from opx.engine.journal.entries import SUPPRESSED, entry, suppressed
+
+__all__ = ["SUPPRESSED", "entry", "suppressed"]

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What people see: read models, each one function of one consistent view of the store.
+
+Plain values, ready for the wire but for times, which stay ``Ms`` here. Nothing in this
+package changes anything, and nothing that comes out of it holds a secret.
+"""
+
+from opx.engine.queries.glance import (
+    automation,
+    breakers,
+    grant_view,
+    grants,
+    problems,
+    services,
+    status,
+)
+from opx.engine.queries.kept import (
+    documents,
+    entries,
+    entries_before,
+    newest,
+    notices,
+    quarantine,
+    silences,
+    stored_documents,
+    verified,
+)
+from opx.engine.queries.one import Plain, find_incident, find_one
+from opx.engine.queries.pages import (
+    ACTIVE,
+    Narrowed,
+    Page,
+    approvals,
+    decisions,
+    incident,
+    incidents,
+    runs,
+)
+
+__all__ = [
+    "ACTIVE",
+    "Narrowed",
+    "Page",
+    "Plain",
+    "approvals",
+    "automation",
+    "breakers",
+    "decisions",
+    "documents",
+    "entries",
+    "entries_before",
+    "find_incident",
+    "find_one",
+    "grant_view",
+    "grants",
+    "incident",
+    "incidents",
+    "newest",
+    "notices",
+    "problems",
+    "quarantine",
+    "runs",
+    "services",
+    "silences",
+    "status",
+    "stored_documents",
+    "verified",
+]

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The whole at a glance: the mode, what is open and what opx does about it, what waits for a
+person, grants, breakers and the services as they were taught."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opx.core.base import canonical
+from opx.core.base.time import Ms
+from opx.core.decide import scopes
+from opx.core.decide.case import Automation, Breaker, Grant, Mode, TrackRecord, probe_of
+from opx.core.incident.incident import Incident
+from opx.core.ingest.signals import Severity
+from opx.engine.beats.case import Knowledge
+from opx.engine.ports import ReadTx, Where
+from opx.engine.queries import doing
+from opx.engine.queries.kept import silences
+from opx.engine.queries.one import Plain
+from opx.engine.queries.pages import ACTIVE, Narrowed, approvals, incidents
+
+MOST_SHOWN = 20
+"""Open incidents that are told one by one: the worst, of those the newest."""
+
+
+def automation(tx: ReadTx) -> Plain:
+    """The mode of everything, and of each scope that was ever set. Unknown is halted."""
+    modes = tx.find(Mode, order="id")
+    whole = next((mode.automation for mode in modes if mode.id == scopes.ALL), Automation.HALTED)
+    named = [{"scope": mode.id, **canonical.plain(mode)} for mode in modes]
+    for mode in named:
+        del mode["id"], mode["version"]
+    return {"automation": whole.value, "scopes": named}
+
+
+def status(tx: ReadTx, knowledge: Knowledge, now: Ms) -> Plain:
+    """opx at a glance; who serves it adds what is not in the store."""
+    active = _active(tx)
+    waiting = approvals(tx, now)
+    opened = [breaker for breaker in breakers(tx) if breaker["open"]]
+    return {
+        **automation(tx),
+        "open_incidents": len(active),
+        "pending_approvals": len(waiting),
+        "breakers_open": len(opened),
+        "incidents": worst(tx),
+        "approvals": waiting,
+        "breakers": opened,
+        "silences": silences(tx, now),
+        "problems": problems(knowledge),
+        "services": _services(active, knowledge),
+    }
+
+
+def worst(tx: ReadTx) -> list[Plain]:
+    """The worst of what is open, each with what opx does about it, or why it does nothing."""
+    found: list[Plain] = []
+    for severity in Severity:
+        narrowed = Narrowed(statuses=ACTIVE, severities=(severity,))
+        found += incidents(tx, narrowed, MOST_SHOWN - len(found)).items
+        if len(found) == MOST_SHOWN:
+            break
+    return [{**row, "doing": doing.about(tx, row)} for row in found]
+
+
+def services(tx: ReadTx, knowledge: Knowledge) -> list[Plain]:
+    """Every service as it was taught, with the incidents that are open on it."""
+    return _services(_active(tx), knowledge)
+
+
+def _services(active: Sequence[Incident], knowledge: Knowledge) -> list[Plain]:
+    theirs: dict[tuple[str, str], list[str]] = {}
+    for row in active:
+        theirs.setdefault((row.group.environment, row.group.service), []).append(row.id)
+    return [
+        {**canonical.plain(service), "incidents": theirs.get(place, [])}
+        for place, service in sorted(knowledge.catalogue.services.items())
+    ]
+
+
+def _active(tx: ReadTx) -> list[Incident]:
+    return tx.find(Incident, Where("status", "in", ACTIVE))
+
+
+def problems(knowledge: Knowledge) -> list[Plain]:
+    """The documents that are kept, cannot be read and are skipped, and what that means."""
+    return [canonical.plain(problem) for problem in knowledge.problems]
+
+
+def grants(tx: ReadTx, knowledge: Knowledge) -> list[Plain]:
+    """Every grant with the track record it stands on, and what has changed since (``runbook``,
+    ``target``) and makes opx ask instead."""
+    return [
+        {
+            **grant_view(grant),
+            "outdated": _outdated(grant, knowledge),
+            "record": _record(grant, tx.get(TrackRecord, grant.id)),
+        }
+        for grant in tx.find(Grant, order="id")
+    ]
+
+
+def grant_view(grant: Grant) -> Plain:
+    return {**canonical.plain(grant), **_place(grant.id), "autonomy": grant.autonomy.name.lower()}
+
+
+def _outdated(grant: Grant, knowledge: Knowledge) -> list[str]:
+    name, environment, service = grant.id.split("|")
+    runbook, declared = knowledge.runbook(name), knowledge.service(environment, service)
+    used = runbook.takes(declared.parameters) if runbook and declared else {}
+    content, target = runbook.hash if runbook else "", declared.target if declared else ""
+    return list(grant.outdated(content, target, probe_of(declared), used))
+
+
+def _record(grant: Grant, record: TrackRecord | None) -> Plain:
+    known = record.p_fix(grant.runbook_hash) if record else None
+    return {"p_fix": known.value if known else None, "n": known.n if known else 0}
+
+
+def _place(id: str) -> Plain:
+    runbook, environment, service = id.split("|")
+    return {"runbook": runbook, "environment": environment, "service": service}
+
+
+def breakers(tx: ReadTx) -> list[Plain]:
+    return [
+        {
+            **canonical.plain(breaker),
+            **_place(breaker.id),
+            "open": breaker.opened_at is not None,
+        }
+        for breaker in tx.find(Breaker, order="id")
+    ]

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Incidents as people see them: pages, one whole, its runs, why, and what waits for an answer.
+
+A page is read off one index for each combination of status and severity that it is narrowed
+to; nothing is ever sorted that is not shown, however many there are.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import heapq
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from opx.core.act.run import OrderRecord, Run
+from opx.core.analyse.insight import Insight
+from opx.core.base import canonical
+from opx.core.base.time import Ms
+from opx.core.decide import why
+from opx.core.decide.case import Approval
+from opx.core.decide.decision import Decision
+from opx.core.incident.incident import Incident, Status
+from opx.core.ingest.signals import Severity
+from opx.core.learn.outcome import Outcome
+from opx.engine.ports import ReadTx, Where
+from opx.engine.queries.kept import entries_before
+from opx.engine.queries.one import Plain, find_incident
+from opx.errors import BadInput
+
+ACTIVE = (Status.OPEN, Status.MITIGATING, Status.MITIGATED)
+TIMELINE = 1_000
+"""Entries of an incident's timeline in one answer."""
+_BEYOND: tuple[Ms, str] = 1 << 62, ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """``next``: the cursor of what follows, None at the end."""
+
+    items: list[Plain]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Narrowed:
+    """Which incidents: of these statuses, severities and this service. Empty: any."""
+
+    statuses: Sequence[Status] = ()
+    severities: Sequence[Severity] = ()
+    service: str = ""
+
+    def ranges(self) -> list[list[Where]]:
+        """What to ask an index for, so that the answers together are those."""
+        if not (self.statuses or self.severities or self.service):
+            return [[]]
+        theirs = [Where("group.service", "eq", self.service)] if self.service else []
+        return [
+            [*theirs, Where("status", "eq", status), Where("severity", "eq", severity)]
+            for status in dict.fromkeys(self.statuses or Status)
+            for severity in dict.fromkeys(self.severities or Severity)
+        ]
+
+
+def incidents(tx: ReadTx, narrowed: Narrowed, limit: int, cursor: str = "") -> Page:
+    """Incidents, newest first. Pages by (opened_at, id), so what opens in between neither
+    repeats nor hides a row."""
+    before = _opened(cursor) if cursor else _BEYOND
+    ranges = [_range(tx, where, before, limit + 1) for where in narrowed.ranges()]
+    merged = heapq.merge(*ranges, key=lambda row: (row.opened_at, row.id), reverse=True)
+    found = list(islice(merged, limit + 1))
+    return Page(
+        items=[canonical.plain(row) for row in found[:limit]],
+        next=_cursor(found[limit - 1]) if len(found) > limit else None,
+    )
+
+
+def _range(
+    tx: ReadTx, where: Sequence[Where], before: tuple[Ms, str], limit: int
+) -> Iterator[Incident]:
+    """The newest of one range of an index that were opened before that."""
+    at, id = before
+    same = [Where("opened_at", "eq", at), Where("id", "lt", id)]
+    found = tx.find(Incident, *where, *same, order="-id", limit=limit) if id else []
+    yield from found
+    if len(found) < limit:
+        older = Where("opened_at", "lt", at)
+        yield from tx.find(Incident, *where, older, order="-opened_at", limit=limit - len(found))
+
+
+def _cursor(row: Incident) -> str:
+    return base64.urlsafe_b64encode(json.dumps([row.opened_at, row.id]).encode()).decode()
+
+
+def _opened(cursor: str) -> tuple[Ms, str]:
+    try:
+        at, id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
+        raise BadInput("this cursor was not given out by opx") from error
+    if type(at) is not int or abs(at) >= 1 << 62 or not isinstance(id, str) or not id.isascii():
+        raise BadInput("this cursor was not given out by opx")
+    return at, id
+
+
+def incident(tx: ReadTx, id: str, before: int = 0) -> Plain:
+    """One incident with all that belongs to it. ``timeline``: the newest entries of the journal
+    about it, or of those before the seq ``before``, in order; ``older``: the ``before`` of the
+    entries that precede them, None when they are all."""
+    found = find_incident(tx, id)
+    insight = tx.get(Insight, found.insight) if found.insight else None
+    timeline = entries_before(tx, before, TIMELINE + 1, found.id)
+    more = len(timeline) > TIMELINE
+    timeline = timeline[:TIMELINE]
+    outcomes = tx.find(Outcome, Where("incident", "eq", found.id))
+    return {
+        **canonical.plain(found),
+        "insight": canonical.plain(insight),
+        "runs": runs(tx, found.id),
+        "approvals": [a for run in _runs(tx, found.id) for a in _approval_of(tx, run)],
+        "outcomes": canonical.plain(sorted(outcomes, key=lambda outcome: outcome.at)),
+        "timeline": timeline[::-1],
+        "older": timeline[-1]["seq"] if more else None,
+    }
+
+
+def runs(tx: ReadTx, incident: str) -> list[Plain]:
+    """An incident's runs in order, each with the orders it gave."""
+    found = find_incident(tx, incident)
+    return [
+        {
+            **canonical.plain(run),
+            "orders": [
+                {
+                    name: value
+                    for name, value in canonical.plain(order).items()
+                    if name != "signature"
+                }
+                for order in tx.find(OrderRecord, Where("run", "eq", run.id))
+            ],
+        }
+        for run in _runs(tx, found.id)
+    ]
+
+
+def _runs(tx: ReadTx, incident: str) -> list[Run]:
+    return sorted(tx.find(Run, Where("incident", "eq", incident)), key=lambda run: run.number)
+
+
+def decisions(tx: ReadTx, incident: str) -> list[Plain]:
+    """Every decision about an incident, oldest first: each guard's answer, and in words."""
+    found = find_incident(tx, incident)
+    rows = tx.find(Decision, Where("incident", "eq", found.id))
+    return [
+        {
+            "id": row.id,
+            "run": row.run,
+            "at": row.at,
+            "plan": row.plan,
+            "answer": row.answer.name.lower(),
+            "reasons": [reason.value for reason in row.reasons],
+            "results": [
+                {**canonical.plain(result), "answer": result.answer.name.lower()}
+                for result in row.results
+            ],
+            "considered": canonical.plain(row.considered),
+            "sentences": why.explain(row),
+        }
+        for row in sorted(rows, key=lambda row: (row.at, row.id))
+    ]
+
+
+def approvals(tx: ReadTx, now: Ms) -> list[Plain]:
+    """What waits for an answer, the most urgent first."""
+    waiting = tx.find(Approval, Where("approved", "null"))
+    pending = sorted((a for a in waiting if a.expires_at > now), key=lambda a: a.expires_at)
+    return [_approval(approval, tx.get(Run, approval.id)) for approval in pending]
+
+
+def _approval_of(tx: ReadTx, run: Run) -> list[Plain]:
+    approval = tx.get(Approval, run.id)
+    return [_approval(approval, run)] if approval else []
+
+
+def _approval(approval: Approval, run: Run | None) -> Plain:
+    return {**canonical.plain(approval), "proposal": canonical.plain(run.proposal) if run else None}
