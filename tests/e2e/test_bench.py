@@ -13,13 +13,20 @@ import pytest
 from typer.testing import CliRunner
 
 from opx.adapters.wires import alerts as alert_wire
+from opx.adapters.wires import documents as document_wire
 from opx.adapters.wires import events as event_wire
 from opx.adapters.wires import metrics as metric_wire
-from opx.bench import alerts, numbered, sender
+from opx.bench import alerts, halt, latency, page, sender
 from opx.bench.alerts import GOALS, Run
+from opx.bench.crash import numbered
 from opx.bench.figures import Figure, share
+from opx.bench.halt import Try
 from opx.bench.sender import Connection, Plan, Sent
 from opx.cli import bench, tree
+from opx.core.correlate.episode import Episode
+from opx.core.detect import rules
+from opx.core.incident.incident import OVER, Incident
+from opx.core.incident.keeping import Keep
 from opx.core.ingest.signals import Alert, Event
 from opx.engine.intake import Incoming
 
@@ -185,6 +192,60 @@ def test_the_try_that_kept_up_gives_the_rate() -> None:
     found = alerts.figures(GOALS[0], [ran(3_000, accepted=4_000), ran(200)])
     assert (found[0].measured, found[0].anchor, found[0].must) == (1_000, "Keep 25/s", "2,000/s")
     assert "4,000/s, 3000 ms behind" in found[0].note
+
+
+def tried(before: int, after: int, starts: int, took_ms: float = 8.0) -> Try:
+    return Try(took_ms=took_ms, before=before, after=after, under_way=False, starts=starts)
+
+
+@pytest.mark.parametrize(
+    ("one", "begun"),
+    [
+        (tried(before=1, after=0, starts=1), 0),
+        (tried(before=1, after=0, starts=0), 0),
+        (tried(before=0, after=0, starts=1), 1),
+        (tried(before=1, after=0, starts=3), 2),
+        (tried(before=1, after=1, starts=1), 1),
+    ],
+)
+def test_a_start_that_no_step_before_the_halt_explains_is_one_after_it(
+    one: Try, begun: int
+) -> None:
+    """A step that was begun may end in one start or in none; any more, or a step that opx
+    itself says it began later, was started after the halt."""
+    assert one.begun == begun
+
+
+def test_halts_are_summed_up() -> None:
+    """The slowest acknowledgement of a few is their p99, and violations add up."""
+    tries = [tried(1, 0, 1), tried(0, 0, 1, took_ms=40.0), tried(0, 0, 2, took_ms=20.0)]
+    sent = Sent(accepted=1, refused={}, began=0, ended=1_000, p50_ms=1, p99_ms=2)
+    took, steps = halt._figures(tries, sent)
+    assert (took.measured, took.must, took.aim) == (0.04, "1 s", "0.1 s")
+    assert (steps.measured, steps.must) == (3, "0")
+
+
+def test_incidents_of_the_past_are_over_and_still_kept() -> None:
+    """All different, each with its episode, none so old that it would be forgotten meanwhile,
+    none open, so that nothing but their number is in the way."""
+    numbers = (0, 1, page.PAST // 2, page.PAST - 1)
+    rows = [row for number in numbers for row in page._past(number, NOW)]
+    incidents = [row for row in rows if isinstance(row, Incident)]
+    assert len({one.id for one in incidents}) == len(numbers)
+    assert [one.episode for one in incidents] == [r.id for r in rows if isinstance(r, Episode)]
+    assert all(one.status in OVER for one in incidents)
+    assert all(NOW - Keep().incidents < one.updated_at < NOW for one in incidents)
+    assert [one.opened_at for one in incidents] == sorted(one.opened_at for one in incidents)
+
+
+def test_the_rule_that_is_breached_is_a_rule() -> None:
+    """It is about the metric that is sent, and one window of a second is enough."""
+    (document,) = document_wire.parse_yaml(latency._RULE, "bench")
+    rule = rules.bind_rule(document)
+    assert isinstance(rule.check, rules.Threshold)
+    assert (rule.check.series.metric, rule.check.window) == (latency.METRIC, 1_000)
+    assert rule.hold == 0
+    assert rule.check.limit.breached(1_000.0)
 
 
 FIGURES = [

@@ -18,10 +18,10 @@ import pytest
 from opx.adapters.stores.wal import segments
 from opx.adapters.stores.wal.appender import WalAppender
 from opx.adapters.system import SystemClock
-from opx.bench import crash, torn
-from opx.bench.crash import Count, Outcome
-from opx.bench.numbered import Books
-from opx.bench.torn import Cuts
+from opx.bench.crash import crash, torn
+from opx.bench.crash.crash import Count, Outcome
+from opx.bench.crash.numbered import Books
+from opx.bench.crash.torn import Cuts
 from opx.core.ingest.signals import Identity, MetricBatch, Series, Tick
 from opx.engine.ports import Batch
 

@@ -21,11 +21,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from opx.core.base.time import Ms
 from opx.errors import OpxError
 from opx.playground import demo as tours
 from opx.playground import layout, processes
 from opx.playground.demo import Plan, Report, Tour
-from opx.playground.trials import Fault, Line, Mark, Tell
+from opx.playground.faults import Fault
+from opx.playground.timeline import Beat, Line, Mark, Tell
+from opx.playground.trials import Trial
 
 STYLES = {
     Mark.STEP: "bold cyan",
@@ -33,13 +36,17 @@ STYLES = {
     Mark.INJECTED: "bold red",
     Mark.DETECTED: "yellow",
     Mark.INCIDENT: "yellow",
+    Mark.EXPLAINED: "cyan",
     Mark.DECIDED: "bold blue",
     Mark.ACTED: "blue",
     Mark.VERIFIED: "bold green",
+    Mark.PAGED: "bold yellow",
     Mark.WELL: "green",
     Mark.NOTE: "dim",
     Mark.TROUBLE: "bold white on red",
 }
+HEAD = ("fault", "on", "found", "users well", "repair", "verdict", "people", "judge")
+NO = "DOES NOT AGREE"
 
 
 def demo(
@@ -90,6 +97,7 @@ def _invite(tour: Tour) -> None:
         "The tour is over and everything runs on. Break something:",
         f"  opx playground break {layout.SERVICES[1]} --how kill {where}",
         f"  opx playground break {layout.SERVICES[2]} --how hang {where}",
+        f"  opx playground break {layout.STORE} --how slow {where}",
         f"  opx playground break brain {where}",
         f"  opx playground status {where}",
         f"opx is at {tour.address}; Ctrl-C ends it all.",
@@ -134,15 +142,50 @@ def _conclude(report: Report, folder: Path, as_json: bool) -> None:
 
 
 def _sum_up(console: Console, report: Report) -> None:
+    rows = [HEAD, *(_told(trial) for trial in report.trials)]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    console.print("\n[bold cyan]What became of each[/]")
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        style = "bold" if row is HEAD else "red" if row[-1] == NO else None
+        console.print("  ".join(cells).rstrip(), style=style, soft_wrap=True, highlight=False)
+    console.print(_figures(report), soft_wrap=True)
+
+
+def _figures(report: Report) -> str:
+    """What it comes to, in three lines; in one where nothing was to be repaired."""
     totals = report.totals()
-    console.print(
-        f"\n{totals['verified_success']} of {totals['repairs']} repairs verified by opx and "
-        f"confirmed by the load generator, {totals['false_actions']} false actions in "
-        f"{totals['trials']} trials; first verified recovery {totals['first_verified_s']} s after "
-        f"the start; mean time to detect {totals['mttd_s']} s, to recover {totals['mttr_s']} s "
-        f"(seed {report.seed})",
-        soft_wrap=True,
+    false = (
+        f"{totals['false_actions']} false actions in {totals['trials']} trials: 95 % sure that at "
+        f"most {totals['false_actions_at_most']:.0%} of such trials have one (seed {report.seed})"
     )
+    if not totals["verified_success"]:
+        return f"\n{totals['verified_success']} of {totals['repairs']} repairs verified; {false}"
+    return (
+        f"\n{totals['verified_success']} of {totals['repairs']} repairs verified by opx and "
+        f"confirmed by the load generator, the first {totals['first_verified_s']} s after the "
+        f"start\nto detect {totals['mttd_s']} s on average and {totals['mttd_p90_s']} s at most in "
+        f"nine of ten, to recover {totals['mttr_s']} s and {totals['mttr_p90_s']} s\n{false}"
+    )
+
+
+def _told(trial: Trial) -> tuple[str, ...]:
+    """One trial as a row under ``HEAD``; what there was not is a dash."""
+    story = trial.story
+    return (
+        trial.fault.value,
+        trial.service,
+        _after(trial, story.at(Beat.DETECTED)),
+        _after(trial, trial.healthy if trial.repair else None),
+        story.runbook if story.orders else "-",
+        ", ".join(dict.fromkeys(story.verdicts)).replace("_", " ") or "-",
+        "called" if trial.paged else "-",
+        "agrees" if trial.ok else NO,
+    )
+
+
+def _after(trial: Trial, at: Ms | None) -> str:
+    return "-" if at is None else f"{processes.seconds(at - trial.injected):.1f} s"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

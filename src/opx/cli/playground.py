@@ -16,20 +16,20 @@ from rich.console import Console
 from rich.table import Table
 
 from opx.playground import layout
-from opx.playground.system import OPX_PROCESSES, How, Playground, PlaygroundStatus
+from opx.playground.system import TARGETS, How, Playground, PlaygroundStatus
 
 app = typer.Typer(help="A small system of real processes, with faults to inject.")
 
 Folder = Annotated[Path, typer.Option("--folder", help="Where the playground keeps its files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 HOME = Path.home() / ".local" / "share" / "opx-playground"
-_TARGETS = ", ".join((*layout.SERVICES, *OPX_PROCESSES))
+_TARGETS = ", ".join(TARGETS)
 Target = Annotated[str, typer.Argument(help=f"One of {_TARGETS}.")]
 
 
 @app.command()
 def up(folder: Folder = HOME) -> None:
-    """Start the five services and the load generator; they run until `down`."""
+    """Start the six services and the load generator; they run until `down`."""
     playground = Playground.up(folder)
     _show(playground.status())
 
@@ -37,24 +37,28 @@ def up(folder: Folder = HOME) -> None:
 @app.command(name="break")
 def break_(
     target: Target,
-    how: Annotated[How, typer.Option("--how", help="SIGKILL it, or SIGSTOP it.")] = How.KILL,
+    how: Annotated[How, typer.Option("--how", help="What to do to it.")] = How.KILL,
     folder: Folder = HOME,
 ) -> None:
-    """Kill or hang a service, or a process of the opx that watches it."""
-    Playground.open(folder).break_(target, how)
-    Console().print(f"{target}: {'killed' if how is How.KILL else 'hangs'}")
+    """Do harm to a service, its users, the collector, or a process of the opx that watches.
+
+    A service can suffer all but load-spike, users only that; the others can be killed and
+    hung. `heal` undoes each.
+    """
+    done = Playground.open(folder).broken(target, how)
+    Console().print(f"{target} {done.words}", soft_wrap=True)
 
 
 @app.command()
 def heal(
     target: Annotated[
-        str | None, typer.Argument(help="A service; all of them if left out.")
+        str | None, typer.Argument(help=f"One of {_TARGETS}; all services if left out.")
     ] = None,
     folder: Folder = HOME,
 ) -> None:
-    """Put a service right by hand: go on if it hangs, start it if it is dead."""
+    """Put something right by hand: go on if it hangs, start it if it is dead, the files good."""
     playground = Playground.open(folder)
-    for name in [target] if target else layout.SERVICES:
+    for name in [target] if target else layout.EVERY:
         playground.heal(name)
     _show(playground.status())
 

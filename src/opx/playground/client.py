@@ -8,7 +8,8 @@ that are meant for the administrator: the token, and which processes there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -84,9 +85,9 @@ class Client:
         }
         self._ask("POST", "/api/v1/grants", json=body)
 
-    def make_token(self, name: str, role: str) -> str:
-        """A new token's secret."""
-        body = {"name": name, "roles": [role]}
+    def make_token(self, name: str, role: str, services: Sequence[str] = ()) -> str:
+        """A new token's secret. ``services``: what it may send for; none is any."""
+        body = {"name": name, "roles": [role], "services": list(services)}
         return str(self._ask("POST", "/api/v1/tokens", json=body)["token"])
 
     def waiting(self) -> list[str]:
@@ -95,6 +96,19 @@ class Client:
 
     def reject(self, run: str, reason: str) -> None:
         self._ask("POST", f"/api/v1/approvals/{run}/reject", json={"reason": reason})
+
+    def runbooks(self) -> list[str]:
+        """The names of the runbooks in force."""
+        found = self._ask("GET", "/api/v1/documents")["items"]
+        return sorted(str(one["name"]) for one in found if one["kind"] == "Runbook")
+
+    def open_breakers(self) -> list[str]:
+        """The ids of the breakers that are open."""
+        found = self._ask("GET", "/api/v1/breakers")["items"]
+        return [str(one["id"]) for one in found if one["opened_at"] is not None]
+
+    def close_breaker(self, breaker: str) -> None:
+        self._ask("POST", "/api/v1/breakers/close", json={"id": breaker})
 
     def counts(self, metric: str, labels: dict[str, str], window: Window) -> list[int]:
         """How many points one series has in each millisecond of ``window``."""
@@ -114,6 +128,14 @@ class Client:
         found = self._ask("GET", "/api/v1/incidents", params={"service": service, "limit": 20})
         ours = [one for one in found["items"] if one["group"]["service"] == service]
         return sorted(ours, key=lambda one: str(one["opened_at"]), reverse=True)
+
+    def incident(self, id: str) -> dict[str, Any]:
+        """One incident; ``NotFound``."""
+        return dict(self._ask("GET", f"/api/v1/incidents/{id}"))
+
+    def notices(self) -> list[dict[str, Any]]:
+        """What people were told of late, newest first."""
+        return list(self._ask("GET", "/api/v1/notices", params={"limit": 50})["items"])
 
     def timeline(self, incident: str, after: int) -> list[dict[str, Any]]:
         """The journal's entries about an incident that follow ``after``, oldest first."""
@@ -153,10 +175,15 @@ class Client:
 
 
 class Product:
-    """``opx up`` as a process of ours, in a session of its own."""
+    """``opx up`` as a process of ours, in a session of its own. ``roots``: the folders below
+    which it may change files, if anybody may tell it to."""
 
-    def __init__(self, data: Path, port: int, log: Path) -> None:
+    def __init__(self, data: Path, port: int, log: Path, roots: Sequence[Path] = ()) -> None:
         self.data, self.log = data, log
+        if roots:
+            data.mkdir(mode=0o700)
+            listed = json.dumps([str(root) for root in roots])  # TOML writes it like JSON
+            (data / "opx.toml").write_text(f"action_roots = {listed}\n")
         self.address = f"http://127.0.0.1:{port}"
         command = ["-m", "opx", "up", "--data", str(data), "--port", str(port)]
         self._process: Started | None = processes.spawn(command, log)

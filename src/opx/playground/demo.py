@@ -4,32 +4,40 @@
 
 Uses opx as a stranger would: its command, its API, its administrator's token. It opens
 with a fresh install, which only suggests; then a person raises the severity ceiling and
-grants probation, and opx repairs by itself. The report says what was measured, in times
-of one machine's clock. Everything it starts, it ends.
+grants probation, and opx repairs by itself, or calls for people. The report says what was
+measured, in times of one machine's clock. Everything it starts, it ends.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
 from opx.core.base.time import Ms
-from opx.errors import Conflict, OpxError, Unavailable
+from opx.errors import Conflict, OpxError
 from opx.playground import documents, layout, processes, trials
 from opx.playground.client import Product
+from opx.playground.faults import ROWS, Fault
 from opx.playground.system import Playground
-from opx.playground.timeline import Beat
-from opx.playground.trials import Bench, Fault, Line, Mark, Tell, Trial
+from opx.playground.timeline import Beat, Line, Mark, Tell
+from opx.playground.trials import Trial
+from opx.playground.watch import Bench, Watch
 
 PROBATION_S = 3_600
 LEARN_S = 1.5
 """opx reads documents anew every second."""
-FOLLOW_EVERY_S = 1.0
+FOLLOW_EVERY_S = 0.5
+QUIET_S = 60.0
+"""Longer than any runbook of the tour waits for its verdict."""
+SURE = 0.95
+"""How sure the bound of false actions is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +68,9 @@ class Report:
         """The report as JSON.
 
         ``ok, problem, address, seed, started``; ``faults``: for each trial ``fault, service,
-        injected, detected, incident, decided, acted, verified, hurt, healthy`` (RFC 3339 or
-        null), ``verdict, guards, orders, starts, agrees, problem``; ``totals``: ``trials``,
-        ``repairs`` (trials with something to repair), ``verified_success`` (repairs that opx
-        verified and the load generator confirms), ``false_actions`` (orders nothing called
-        for), ``mttd_s`` (mean, injected to detected), ``mttr_s`` (mean, injected to users
-        well, by the load generator), ``first_verified_s`` (since the tour started).
+        injected, detected, incident, explained, decided, acted, verified, hurt, healthy``
+        (RFC 3339 or null), ``verdict, verdicts, runbook, guards, orders, starts, by_hand,
+        elsewhere, paged, agrees, problem``; ``totals``: see there.
         """
         return {
             "ok": self.ok,
@@ -78,17 +83,30 @@ class Report:
         }
 
     def totals(self) -> dict[str, float | int | None]:
+        """``trials``; ``repairs``: those with something that opx can repair;
+        ``verified_success``: repairs that opx verified and the load generator confirms;
+        ``pages``: trials in which people were called; ``false_actions``: orders that nothing
+        called for, and ``false_actions_at_most``: the share of trials that have one, which it
+        is ``SURE`` not to exceed; ``mttd_s`` and ``mttd_p90_s``: injected to detected;
+        ``mttr_s`` and ``mttr_p90_s``: injected to users well, by the load generator;
+        ``first_verified_s``: since the tour started."""
         good = [trial for trial in self.trials if trial.verified]
-        detected = [_span(t, t.story.at(Beat.DETECTED)) for t in self.trials if t.repair]
+        detected = _spans((t, t.story.at(Beat.DETECTED)) for t in self.trials if t.repair)
+        recovered = _spans((trial, trial.healthy) for trial in good)
         verified = [at for t in good if (at := t.story.at(Beat.VERIFIED)) is not None]
         first = min(verified, default=None)
+        false = sum(bool(trial.needless) for trial in self.trials)
         return {
             "trials": len(self.trials),
             "repairs": sum(trial.repair for trial in self.trials),
             "verified_success": len(good),
+            "pages": sum(trial.paged for trial in self.trials),
             "false_actions": sum(trial.needless for trial in self.trials),
+            "false_actions_at_most": at_most(false, len(self.trials)),
             "mttd_s": _mean(detected),
-            "mttr_s": _mean([_span(trial, trial.healthy) for trial in good]),
+            "mttd_p90_s": _p90(detected),
+            "mttr_s": _mean(recovered),
+            "mttr_p90_s": _p90(recovered),
             "first_verified_s": None if first is None else processes.seconds(first - self.started),
         }
 
@@ -113,10 +131,11 @@ def side_by_side(folder: Path, tell: Tell) -> Iterator[Tour]:
     log = folder / "opx.log"
     try:
         with ExitStack() as ending:
-            tell(Line(processes.now(), Mark.STEP, "Starting five services, their users, and opx"))
+            tell(Line(processes.now(), Mark.STEP, "Starting six services, their users, and opx"))
             playground = Playground.up(folder / "playground")
             ending.callback(playground.down)
-            product = Product(folder / "opx", processes.free_ports(1)[0], log)
+            roots = [playground.layout.shop]
+            product = Product(folder / "opx", processes.free_ports(1)[0], log, roots)
             ending.callback(product.stop)
             playground.attach(product.data)
             bench = Bench(
@@ -135,35 +154,41 @@ def take(tour: Tour, plan: Plan, report: Report) -> None:
     chance.shuffle(services)
     report.address, report.seed = tour.address, plan.seed
     bench = tour.bench
-    _open(bench, services[-1])
+    _open(tour, services[-1])
     planned = [fault for _ in range(plan.trials) for fault in plan.faults]
-    for number, fault in enumerate(planned):
-        service = services[number % len(services)]
-        bench.say(Mark.STEP, f"Fault {number + 1} of {len(planned)}: {fault} {service}")
+    turn = itertools.cycle(services)
+    for number, fault in enumerate(planned, 1):
+        service = "" if ROWS[fault].at else next(turn)
+        bench.say(Mark.STEP, f"{number} of {len(planned)}: {ROWS[fault].title} ({fault})")
         time.sleep(chance.random())
-        report.trials.append(trials.run(bench, fault, service))
+        report.trials += trials.run_all(bench, fault, service)
 
 
 def follow(tour: Tour) -> None:
-    """Tell what opx writes into its journal, until interrupted."""
-    last = tour.bench.client.newest()
+    """Tell what opx does, until interrupted. After a quiet while, what comes is a new story."""
     while True:
-        time.sleep(FOLLOW_EVERY_S)
-        try:
-            entries = tour.bench.client.journal(last)
-        except Unavailable:
-            continue
-        for entry in entries:
-            last = max(last, int(entry["seq"]))
-            tour.bench.say(Mark.NOTE, f"{entry['kind']} {str(entry['subject'])[:24]}")
+        watch, told = Watch(tour.bench), time.monotonic()
+        while time.monotonic() - told < QUIET_S or not watch.told:
+            time.sleep(FOLLOW_EVERY_S)
+            before = watch.told
+            watch.look()
+            told = told if watch.told == before else time.monotonic()
 
 
-def _open(bench: Bench, service: str) -> None:
+def _open(tour: Tour, service: str) -> None:
     """A fresh install, and the person who lets it act."""
+    bench = tour.bench
     bench.say(Mark.STEP, "A fresh install only suggests")
     bench.client.apply(documents.services(bench.playground.layout))
+    bench.client.apply(documents.rules())
+    bench.client.apply(documents.runbooks())
     bench.client.apply(documents.policy(documents.CEILING_FRESH))
-    bench.say(Mark.PERSON, f"applies {len(layout.SERVICES)} Service documents and a Policy")
+    bench.say(
+        Mark.PERSON, f"applies {len(layout.EVERY)} Service documents, rules, a Runbook and a Policy"
+    )
+    token = bench.client.make_token("collector", "ingest", layout.EVERY)
+    bench.playground.watch(tour.address, token)
+    bench.say(Mark.PERSON, "starts a collector, which may send for these services only")
     time.sleep(LEARN_S)
     story = trials.suggest(bench, service)
     bench.say(Mark.STEP, "A person lets opx act")
@@ -172,14 +197,41 @@ def _open(bench: Bench, service: str) -> None:
         bench.say(Mark.PERSON, "rejects the suggestion: it was done by hand")
     bench.client.apply(documents.policy(documents.CEILING_RAISED))
     bench.say(Mark.PERSON, f"raises the severity ceiling to {documents.CEILING_RAISED}")
-    for name in layout.SERVICES:
-        bench.client.grant_probation(story.runbook, name, PROBATION_S)
-    bench.say(Mark.PERSON, f"grants {story.runbook} probation for an hour (uncalibrated, n = 0)")
+    runbooks = bench.client.runbooks()
+    for runbook, name in itertools.product(runbooks, layout.SERVICES):
+        bench.client.grant_probation(runbook, name, PROBATION_S)
+    granted = ", ".join(runbooks)
+    bench.say(Mark.PERSON, f"grants probation for an hour (uncalibrated, n = 0): {granted}")
     time.sleep(LEARN_S)
 
 
 def _shop(playground: Playground) -> str:
     return playground.layout.address(layout.ENTRANCE)
+
+
+def at_most(hits: int, trials: int) -> float | None:
+    """The share that is ``SURE`` not to be exceeded, having seen ``hits`` in ``trials``; None
+    without trials. One-sided and exact, by Clopper and Pearson (1934): the share at which so
+    few hits are as rare as 1 - ``SURE``. Without hits about 3 / trials, the rule of three."""
+    if not trials:
+        return None
+    if hits >= trials:
+        return 1.0
+    low, high = hits / trials, 1.0
+    for _ in range(50):
+        share = (low + high) / 2
+        low, high = (share, high) if _chance(hits, trials, share) > 1 - SURE else (low, share)
+    return round(high, 4)
+
+
+def _chance(hits: int, trials: int, share: float) -> float:
+    """Of at most so many hits in so many trials, each with the chance ``share``, within 0 to 1."""
+    ways = (
+        math.lgamma(trials + 1) - math.lgamma(count + 1) - math.lgamma(trials - count + 1)
+        + count * math.log(share) + (trials - count) * math.log1p(-share)
+        for count in range(hits + 1)
+    )  # fmt: skip
+    return sum(math.exp(way) for way in ways)
 
 
 def _plain(trial: Trial) -> dict[str, object]:
@@ -192,18 +244,28 @@ def _plain(trial: Trial) -> dict[str, object]:
         "hurt": trials.wire(trial.hurt),
         "healthy": trials.wire(trial.healthy),
         "verdict": trial.story.verdict,
+        "verdicts": list(trial.story.verdicts),
+        "runbook": trial.story.runbook,
         "guards": list(trial.story.guards),
         "orders": trial.story.orders,
         "starts": trial.starts,
+        "by_hand": trial.by_hand,
+        "elsewhere": trial.elsewhere,
+        "paged": trial.paged,
         "agrees": trial.agrees,
         "problem": trial.problem,
     }
 
 
-def _span(trial: Trial, at: Ms | None) -> float | None:
-    return None if at is None else processes.seconds(at - trial.injected)
+def _spans(times: Iterable[tuple[Trial, Ms | None]]) -> list[float]:
+    """Seconds from the injection to each, where there was one."""
+    return [processes.seconds(at - trial.injected) for trial, at in times if at is not None]
 
 
-def _mean(spans: Sequence[float | None]) -> float | None:
-    known = [span for span in spans if span is not None]
-    return round(fmean(known), 3) if known else None
+def _mean(spans: Sequence[float]) -> float | None:
+    return round(fmean(spans), 3) if spans else None
+
+
+def _p90(spans: Sequence[float]) -> float | None:
+    """The smallest that nine of ten do not exceed."""
+    return sorted(spans)[math.ceil(0.9 * len(spans)) - 1] if spans else None

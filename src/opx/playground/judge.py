@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from opx.core.base.time import Ms
-from opx.playground import layout, load
+from opx.playground import layout
+from opx.playground.shop import load
 
 STEADY = 10
-"""So many good answers in a row, on each path, are a recovery: about a second's worth."""
+"""So many good answers in a row, on each path, are a recovery: about two seconds' worth."""
 SETTLED: Ms = load.TIMEOUT_MS + 300
 """A request this old has ended, so its line is there; younger ones are not yet counted."""
 

@@ -23,11 +23,17 @@ ROUTES: dict[str, dict[str, tuple[str, str] | None]] = {
     "payments": {"/pay": ("store", "/put")},
     "worker": {"/work": ("store", "/take")},
     "store": {"/put": None, "/take": None},
+    "mailer": {},
 }
 """Service -> path -> the service and path it calls next; None: answered here."""
 
-SERVICES = tuple(ROUTES)
+SERVICES = tuple(name for name, paths in ROUTES.items() if paths)
+"""Those that users need. Each of them can be repaired."""
+MAILER = "mailer"
+"""Nobody's path leads through it, and nobody may restart it."""
+EVERY = tuple(ROUTES)
 ENTRANCE = "gateway"
+STORE = "store"
 
 
 def depends_on(service: str) -> tuple[str, ...]:
@@ -73,6 +79,7 @@ class Layout:
     socket: Path
     supervisord: Started | None = None
     load: Started | None = None
+    collector: Started | None = None
     opx_data: str = ""
 
     @property
@@ -86,12 +93,43 @@ class Layout:
     def address(self, service: str) -> str:
         return f"http://127.0.0.1:{self.ports[service]}"
 
+    @property
+    def shop(self) -> Path:
+        """Where the services' files are: the only folder that opx may change anything in."""
+        return self.folder / "shop"
+
+    def config(self, service: str) -> Path:
+        """What the service reads at its start."""
+        return self.shop / "config" / f"{service}.json"
+
+    def good(self, service: str) -> Path:
+        """The known good copy of it."""
+        return self.shop / "good" / f"{service}.json"
+
+    def app(self, service: str) -> Path:
+        """The folder of its ``releases``, of which ``current`` is the one that it serves."""
+        return self.shop / "apps" / service
+
+    def cursed(self, service: str) -> Path:
+        """While this is there, the service ends at every start."""
+        return self.folder / "cursed" / service
+
     def starts(self, service: str) -> Path:
         """A line for each time the service's process has started: ``ms pid``."""
         return self.folder / "starts" / service
 
     def log(self, name: str) -> Path:
         return self.folder / "logs" / f"{name}.log"
+
+    @property
+    def changes(self) -> Path:
+        """What deployers and people say they did: one JSON line each, for the collector."""
+        return self.folder / "changes.jsonl"
+
+    @property
+    def door(self) -> Path:
+        """Where the collector finds opx, and the token that lets it in; its owner's alone."""
+        return self.folder / "collector.json"
 
     @property
     def samples(self) -> Path:
@@ -114,6 +152,7 @@ def save(layout: Layout) -> Layout:
         "socket": str(layout.socket),
         "supervisord": _pid(layout.supervisord),
         "load": _pid(layout.load),
+        "collector": _pid(layout.collector),
         "opx_data": layout.opx_data,
     }
     draft = layout.file.with_suffix(".new")
@@ -132,10 +171,15 @@ def load(folder: Path) -> Layout:
     layout = Layout(folder=folder, ports=value["ports"], socket=Path(value["socket"]))
     return replace(
         layout,
-        supervisord=Started(**value["supervisord"]) if value["supervisord"] else None,
-        load=Started(**value["load"]) if value["load"] else None,
+        supervisord=_started(value["supervisord"]),
+        load=_started(value["load"]),
+        collector=_started(value.get("collector")),
         opx_data=value["opx_data"],
     )
+
+
+def _started(value: dict[str, int] | None) -> Started | None:
+    return Started(**value) if value else None
 
 
 def _pid(process: Started | None) -> dict[str, int] | None:

@@ -107,6 +107,16 @@ def stopped(pid: int) -> bool:
     return stat is not None and stat[0] == "T"
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether it does something of its own when that signal comes."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    caught = next((line for line in text.splitlines() if line.startswith("SigCgt:")), "SigCgt: 0")
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
 def send(process: Started, signal_: signal.Signals) -> bool:
     """Whether the process was there to get it."""
     if not alive(process):

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""``Playground``: brings the five services and their users up, breaks them, heals them.
+"""``Playground``: brings the six services and their users up, breaks them, heals them.
 
-What a person does at a keyboard, in code: it uses signals and the supervisor, never opx.
-Whatever it starts it ends, and it ends nothing else.
+What a person does at a keyboard, in code: it uses signals, files and the supervisor, never
+opx. It starts the collector too, once somebody says where opx is. Whatever it starts it
+ends, and it ends nothing else.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import tempfile
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
 from opx.core.base.time import SECOND, Ms
 from opx.errors import BadInput, Conflict, NotFound, OpxError, Unavailable
-from opx.playground import layout, processes, supervisor, wire
+from opx.playground import layout, processes
 from opx.playground.judge import Judge
 from opx.playground.layout import Layout, Started
-from opx.playground.supervisor import Supervisor
+from opx.playground.shop import files, supervisor, wire
+from opx.playground.shop.breaking import Done, Saboteur
+from opx.playground.shop.breaking import How as How
+from opx.playground.shop.supervisor import Supervisor
 
 UP_WITHIN_S = 15.0
 RECENT: Ms = 5 * SECOND
@@ -33,11 +37,10 @@ LONGEST_PATH = 96
 """The kernel takes 107 bytes; supervisord adds its pid while it makes the socket."""
 PLAIN = re.compile(r"[A-Za-z0-9/._~+-]+")
 OPX_PROCESSES = ("front", "brain", "hands")
-
-
-class How(StrEnum):
-    KILL = "kill"
-    HANG = "hang"
+USERS, COLLECTOR = "users", "collector"
+TARGETS = (*layout.EVERY, USERS, COLLECTOR, *OPX_PROCESSES)
+"""What can be broken."""
+_SIGNALS = {How.KILL: signal.SIGKILL, How.HANG: signal.SIGSTOP}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,7 @@ class PlaygroundStatus:
     folder: str
     running: bool
     load: bool
+    collector: bool
     services: tuple[ServiceStatus, ...]
 
     def plain(self) -> dict[str, object]:
@@ -96,6 +100,7 @@ class Playground:
 
     def down(self) -> None:
         """End everything that was started here; nothing of it runs afterwards."""
+        processes.end(self.layout.collector, 0)
         processes.end(self.layout.load)
         with contextlib.suppress(OpxError):
             self.supervisor.stop_all()
@@ -106,13 +111,15 @@ class Playground:
             with contextlib.suppress(OSError):
                 self.layout.socket.parent.rmdir()
         if self.layout.file.exists():
-            self.layout = layout.save(replace(self.layout, supervisord=None, load=None))
+            self.layout = layout.save(
+                replace(self.layout, supervisord=None, load=None, collector=None)
+            )
 
     def status(self) -> PlaygroundStatus:
         running = self.running()
         programs = {p.name: p for p in self.supervisor.programs()} if running else {}
         services = []
-        for name in layout.SERVICES:
+        for name in layout.EVERY:
             program = programs.get(name)
             pid = program.pid if program else 0
             services.append(
@@ -130,6 +137,7 @@ class Playground:
             folder=str(self.layout.folder),
             running=running,
             load=processes.alive(self.layout.load),
+            collector=processes.alive(self.layout.collector),
             services=tuple(services),
         )
 
@@ -139,35 +147,64 @@ class Playground:
         return len(file.read_text().splitlines()) if file.exists() else 0
 
     def break_(self, target: str, how: How) -> Ms:
-        """SIGKILL or SIGSTOP a service, or a process of opx; when that was done.
+        """Do it to one of ``TARGETS``; when it began to take effect.
 
-        ``NotFound`` when there is no such target, ``Unavailable`` when it does not run.
+        ``BadInput`` when there is no such target or that cannot be done to it, ``NotFound``
+        when it is opx's and no opx is known, ``Unavailable`` when it does not run.
         """
-        victim = self._victim(target)
-        at = processes.now()
-        if not processes.send(victim, signal.SIGKILL if how is How.KILL else signal.SIGSTOP):
-            raise Unavailable(f"{target} does not run, so it cannot be broken")
-        return at
+        return self.broken(target, how).at
+
+    def broken(self, target: str, how: How) -> Done:
+        """As ``break_``, with all that is to be known of it."""
+        if target in layout.EVERY:
+            return Saboteur(self.layout, self.supervisor).break_(target, how)
+        if target == USERS and how is How.LOAD_SPIKE:
+            words = "come four times as many for ten seconds"
+            return Done(at=self._sent(target, signal.SIGUSR1), words=words)
+        if target not in TARGETS:
+            known = ", ".join(TARGETS)
+            raise BadInput(f"there is no {target!r} in the playground", hint=f"one of {known}")
+        if how not in _SIGNALS or target == USERS:
+            raise BadInput(f"{target} cannot be broken by a {how}")
+        words = "is killed (SIGKILL)" if how is How.KILL else "hangs (SIGSTOP)"
+        return Done(at=self._sent(target, _SIGNALS[how]), words=words)
 
     def heal(self, target: str) -> None:
-        """Make what is hung go on, and start what is dead; opx restarts its own dead."""
-        if target in OPX_PROCESSES:
-            processes.send(self._victim(target), signal.SIGCONT)
-            return
-        program = self.supervisor.program(self._service(target))
-        if program.pid:
-            processes.send(processes.identify(program.pid), signal.SIGCONT)
-        self.supervisor.start(target)
+        """Undo what was done: what hangs goes on, what is dead is started, files are put right;
+        opx restarts its own dead."""
+        if target == USERS:
+            self._sent(target, signal.SIGUSR2)
+        elif target == COLLECTOR:
+            self._collect()
+        elif target in OPX_PROCESSES:
+            self._sent(target, signal.SIGCONT)
+        elif target in layout.EVERY:
+            Saboteur(self.layout, self.supervisor).mend(target)
+        else:
+            known = ", ".join(TARGETS)
+            raise BadInput(f"there is no {target!r} in the playground", hint=f"one of {known}")
 
     def restart(self, service: str) -> Ms:
         """What a person does by hand, with nothing wrong; when it began."""
-        at = processes.now()
-        self.supervisor.restart(self._service(service))
-        return at
+        return self.break_(service, How.BENIGN_RESTART)
 
     def attach(self, opx_data: Path) -> None:
         """Remember which opx watches this playground, so that it can be broken too."""
         self.layout = layout.save(replace(self.layout, opx_data=str(opx_data.resolve())))
+
+    def watch(self, address: str, token: str) -> None:
+        """Have the collector tell the opx at ``address`` what goes on, from now on."""
+        self.layout.door.touch(mode=0o600)
+        self.layout.door.write_text(json.dumps({"address": address, "token": token}) + "\n")
+        self._collect()
+
+    def _collect(self) -> None:
+        if not self.layout.door.exists():
+            raise NotFound("the collector does not know of an opx: start one with `opx demo`")
+        processes.end(self.layout.collector, 0)
+        command = ["-m", "opx.playground.shop.collector", "--config", str(self.layout.file)]
+        process = processes.spawn(command, self.layout.log(COLLECTOR))
+        self.layout = layout.save(replace(self.layout, collector=process))
 
     def _start(self) -> None:
         conf = self.layout.folder / "supervisord.conf"
@@ -180,7 +217,7 @@ class Playground:
         processes.wait_for(self._daemon_answers, UP_WITHIN_S, "supervisord to answer")
         processes.wait_for(self._serves, UP_WITHIN_S, "the services to serve")
         port = str(self.layout.ports[layout.ENTRANCE])
-        users = ["-m", "opx.playground.load", "--port", port, "--to", str(self.layout.samples)]
+        users = ["-m", "opx.playground.shop.load", "--port", port, "--to", str(self.layout.samples)]
         load = processes.spawn(users, self.layout.log("load"))
         self.layout = layout.save(replace(self.layout, load=load))
 
@@ -195,13 +232,14 @@ class Playground:
             raise Unavailable(f"supervisord ended before it was ready:\n{said}")
         return self.supervisor.answers()
 
-    def _victim(self, target: str) -> Started:
-        if target in OPX_PROCESSES:
-            return self._opx_process(target)
-        pid = self.supervisor.program(self._service(target)).pid
-        if not pid:
+    def _sent(self, target: str, number: signal.Signals) -> Ms:
+        """When it was sent to a process that is none of the services'."""
+        own = {USERS: self.layout.load, COLLECTOR: self.layout.collector}
+        process = own[target] if target in own else self._opx_process(target)
+        at = processes.now()
+        if process is None or not processes.send(process, number):
             raise Unavailable(f"{target} does not run, so it cannot be broken")
-        return processes.identify(pid)
+        return at
 
     def _opx_process(self, name: str) -> Started:
         if not self.layout.opx_data:
@@ -213,12 +251,6 @@ class Playground:
             raise Unavailable(f"{file} does not say which process {name} is") from error
         return processes.identify(pid)
 
-    def _service(self, target: str) -> str:
-        if target not in layout.SERVICES:
-            known = ", ".join((*layout.SERVICES, *OPX_PROCESSES))
-            raise BadInput(f"there is no {target!r} in the playground", hint=f"one of {known}")
-        return target
-
 
 def _prepare(folder: Path) -> Layout:
     """An empty playground: a folder of its own, free ports, a socket for the supervisor."""
@@ -227,15 +259,19 @@ def _prepare(folder: Path) -> Layout:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for part in ("starts", "logs"):
         (folder / part).mkdir(exist_ok=True)
-    ports = processes.free_ports(len(layout.SERVICES))
+    ports = processes.free_ports(len(layout.EVERY))
     where = Layout(
         folder=folder,
-        ports=dict(zip(layout.SERVICES, ports, strict=True)),
+        ports=dict(zip(layout.EVERY, ports, strict=True)),
         socket=_socket(folder),
     )
-    where.samples.unlink(missing_ok=True)
-    for name in layout.SERVICES:
+    for stale in (where.samples, where.changes, where.door):
+        stale.unlink(missing_ok=True)
+    for name in layout.EVERY:
         where.starts(name).unlink(missing_ok=True)
+        where.cursed(name).unlink(missing_ok=True)
+    shutil.rmtree(where.shop, ignore_errors=True)
+    files.lay_out(where, layout.EVERY)
     return layout.save(where)
 
 

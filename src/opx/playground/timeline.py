@@ -26,9 +26,38 @@ class Beat(StrEnum):
 
     DETECTED = "detected"
     INCIDENT = "incident"
+    EXPLAINED = "explained"
     DECIDED = "decided"
     ACTED = "acted"
     VERIFIED = "verified"
+
+
+class Mark(StrEnum):
+    """What a line of the story that people are told is about."""
+
+    STEP = "step"
+    PERSON = "person"
+    INJECTED = "injected"
+    DETECTED = Beat.DETECTED.value
+    INCIDENT = Beat.INCIDENT.value
+    EXPLAINED = Beat.EXPLAINED.value
+    DECIDED = Beat.DECIDED.value
+    ACTED = Beat.ACTED.value
+    VERIFIED = Beat.VERIFIED.value
+    PAGED = "paged"
+    WELL = "well"
+    NOTE = "note"
+    TROUBLE = "trouble"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    at: Ms
+    mark: Mark
+    text: str
+
+
+Tell = Callable[[Line], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +68,25 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """What is known so far. ``run``: the run that acted, or the last that was proposed.
+    """What is known so far of one incident. ``run``: the last that acted, or was proposed.
 
     ``answer``: allow, ask or deny. ``guards``: those that had something to say.
-    ``verdict``: of verification; empty while there is none. ``orders``: how many were given.
-    ``refused``: the run ended without acting.
+    ``verdict``: of that run's verification; empty while there is none; ``verdicts``: of every
+    run, in order. ``orders``: how many were given. ``refused``: the run ended without acting.
+    ``breaker``: the runbook is not to be tried again. ``acts``: every order that was done.
     """
 
     moments: Mapping[Beat, Moment] = field(default_factory=dict)
+    acts: tuple[Moment, ...] = ()
     run: str = ""
     runbook: str = ""
     answer: str = ""
     guards: tuple[str, ...] = ()
     verdict: str = ""
+    verdicts: tuple[str, ...] = ()
     orders: int = 0
     refused: bool = False
+    breaker: bool = False
 
     def at(self, beat: Beat) -> Ms | None:
         moment = self.moments.get(beat)
@@ -69,29 +102,33 @@ def read(entries: Entries, since: Ms) -> Story:
     fresh = fresh[_first_firing(fresh) :]
     orders = _all(fresh, "order.issued")
     proposals = _all(fresh, "run.proposed")
-    run = _run_of(orders[:1] or proposals[-1:])
+    run = _run_of(orders[-1:] or proposals[-1:])
     proposed = [str(p["body"]["proposal"]["runbook"]) for p in proposals if _run_of([p]) == run]
     decided = _decision(_of_run(fresh, "run.decided", run))
     decision = decided[0]["body"]["decision"] if decided else {}
     verified = _of_run(fresh, "run.verified", run)
-    done = [e for e in _all(fresh, "order.ended") if e["body"]["status"] == OrderStatus.DONE]
-    ended = _of_run(fresh, "run.ended", run)
+    ended = _all(fresh, "order.ended")
+    done = [entry for entry in ended if entry["body"]["status"] == OrderStatus.DONE]
     moments = {
         Beat.DETECTED: _moment(fresh[:1], _finding),
         Beat.INCIDENT: _moment(_incident(fresh), _incident_words),
+        Beat.EXPLAINED: _moment(_insight(fresh, run), _insight_words),
         Beat.DECIDED: _moment(decided, _decision_words),
-        Beat.ACTED: _moment(done[:1], _order_words),
+        Beat.ACTED: _moment(_of_run(done, "order.ended", run)[-1:], _order_words),
         Beat.VERIFIED: _moment(verified[:1], _verdict_words),
     }
     return Story(
         moments={beat: moment for beat, moment in moments.items() if moment is not None},
+        acts=tuple(Moment(opx_time.from_wire(e["at"]), _order_words(e["body"])) for e in done),
         run=run,
         runbook=next(iter(proposed), ""),
         answer=_answer(decision),
         guards=_guards(decision),
-        verdict=str(verified[0]["body"]["verdict"]["kind"]) if verified else "",
+        verdict=_verdict(verified[0]) if verified else "",
+        verdicts=tuple(_verdict(entry) for entry in _all(fresh, "run.verified")),
         orders=len(orders),
-        refused=bool(ended) and not orders,
+        refused=bool(_of_run(fresh, "run.ended", run)) and not orders,
+        breaker=bool(_all(fresh, "breaker.opened")),
     )
 
 
@@ -124,6 +161,17 @@ def _incident(entries: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         if entry["kind"] == "incident.opened" or reopened:
             return [entry]
     return entries[:1]
+
+
+def _insight(entries: list[Mapping[str, Any]], run: str) -> list[Mapping[str, Any]]:
+    """What was known when the run was proposed; the last word, where none was."""
+    told: list[Mapping[str, Any]] = []
+    for entry in entries:
+        if entry["kind"] == "insight.made" and "insight" in entry["body"]:
+            told = [entry]
+        if entry["kind"] == "run.proposed" and _run_of([entry]) == run:
+            break
+    return told
 
 
 def _decision(decided: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -166,6 +214,14 @@ def _incident_words(body: Mapping[str, Any]) -> str:
     return f"{incident['priority']} {incident['title']}" if incident else "it is open again"
 
 
+def _insight_words(body: Mapping[str, Any]) -> str:
+    insight = body["insight"]
+    cause = next(iter(insight["causes"]), None)
+    # what follows a colon is the finding's own words, which were told already
+    said = f": {cause['subject']}, {cause['statement'].partition(': ')[0]}" if cause else ""
+    return f"{str(insight['type']).replace('_', ' ')}{said}"
+
+
 def _decision_words(body: Mapping[str, Any]) -> str:
     decision = body["decision"]
     return f"{_answer(decision).upper()} ({'; '.join(_guards(decision)) or 'every guard: ok'})"
@@ -173,6 +229,10 @@ def _decision_words(body: Mapping[str, Any]) -> str:
 
 def _order_words(body: Mapping[str, Any]) -> str:
     return str(body["output"] or body["step"])
+
+
+def _verdict(entry: Mapping[str, Any]) -> str:
+    return str(entry["body"]["verdict"]["kind"])
 
 
 def _verdict_words(body: Mapping[str, Any]) -> str:

@@ -2,84 +2,57 @@
 
 """One fault, from injection to the judge's word: a ``Trial``.
 
-Between the playground, which it breaks, and opx, whose timeline it reads. Every wait is
-bounded; a trial that gets stuck says what it was waiting for and puts the service right by
-hand, so that the next one starts from health. It must never help opx.
+Between the playground, which it breaks, and opx, whose journal it reads. Every wait is
+bounded; a trial that gets stuck says what it was waiting for and puts things right by hand,
+so that the next one starts from health. It must never help opx.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
+import time
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 from opx.core.base import time as opx_time
 from opx.core.base.time import SECOND, Ms
 from opx.core.verify.verdict import VerdictKind
-from opx.errors import OpxError, Unavailable
-from opx.playground import processes, timeline
-from opx.playground.client import Client
-from opx.playground.system import How, Playground
+from opx.errors import OpxError
+from opx.playground import faults, layout, processes
+from opx.playground.faults import ROWS, Row
+from opx.playground.faults import Fault as Fault
+from opx.playground.shop import load
+from opx.playground.system import How
 from opx.playground.timeline import Beat, Story
+from opx.playground.timeline import Line as Line
+from opx.playground.timeline import Mark as Mark
+from opx.playground.timeline import Tell as Tell
+from opx.playground.watch import Bench as Bench
+from opx.playground.watch import Watch
 
 REPAIRED_WITHIN_S = 60.0
-WELL_WITHIN_S = 15.0
+"""For each run that is called for."""
+PAGED_WITHIN_S = 60.0
+WELL_WITHIN_S = 20.0
 SUGGESTED_WITHIN_S = 30.0
 WATCH_IDLE: Ms = 8 * SECOND
 """So long nothing must be done where nothing needs doing."""
 GRACE: Ms = SECOND
 """By so much may the judge call users well later than opx does: the judge sees a request
-every tenth of a second on a path, and looks at when it was made."""
+every quarter of a second on a path, and looks at when it was made."""
 STEADY_AFTER: Ms = 2 * SECOND
 """Users must be well for so long after opx said so."""
-LOOK_S = 0.1
+MIDST_S = 0.3
+"""From the order to the middle of its step: a program that hangs is given seconds to end."""
 AT_ONCE_S = 0.01
 """Between two looks where a moment is to be hit."""
 
 
-class Fault(StrEnum):
-    KILL = "kill"
-    """SIGKILL: the process is gone."""
-    HANG = "hang"
-    """SIGSTOP: the process is there and does nothing."""
-    KILL_BRAIN = "kill-brain"
-    """Kill a service, and opx's brain as soon as it has ordered the repair."""
-    BENIGN_RESTART = "benign-restart"
-    """A person restarts a service: there is nothing to repair."""
-
-
-class Mark(StrEnum):
-    """What a line of the story is about."""
-
-    STEP = "step"
-    PERSON = "person"
-    INJECTED = "injected"
-    DETECTED = "detected"
-    INCIDENT = "incident"
-    DECIDED = "decided"
-    ACTED = "acted"
-    VERIFIED = "verified"
-    WELL = "well"
-    NOTE = "note"
-    TROUBLE = "trouble"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    at: Ms
-    mark: Mark
-    text: str
-
-
-Tell = Callable[[Line], None]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What came of one fault. ``hurt`` and ``healthy`` are the judge's, ``starts`` is counted
-    by the service itself, the rest is opx's timeline. ``agrees``: the judge agrees with opx.
-    ``problem``: what went wrong; empty when nothing did."""
+    """What came of one fault for one victim. ``hurt`` and ``healthy`` are the judge's,
+    ``starts`` is counted by the service itself, ``by_hand`` of them were the fault's own, the
+    rest is opx's timeline. ``elsewhere``: orders given and starts made where nothing was wrong.
+    ``paged``: people were called. ``agrees``: the judge agrees with opx. ``problem``: what went
+    wrong; empty when nothing did."""
 
     fault: Fault
     service: str
@@ -88,13 +61,20 @@ class Trial:
     hurt: Ms | None = None
     healthy: Ms | None = None
     starts: int = 0
+    by_hand: int = 0
+    elsewhere: int = 0
+    paged: bool = False
     agrees: bool = False
     problem: str = ""
 
     @property
+    def row(self) -> Row:
+        return ROWS[self.fault]
+
+    @property
     def repair(self) -> bool:
-        """Whether something had to be repaired."""
-        return self.fault is not Fault.BENIGN_RESTART
+        """Whether something had to be repaired, and could be."""
+        return self.row.repair
 
     @property
     def verified(self) -> bool:
@@ -103,89 +83,73 @@ class Trial:
 
     @property
     def needless(self) -> int:
-        """Orders beyond the one that a fault calls for: none, where nothing was broken."""
-        return max(0, self.story.orders - self.repair)
+        """Orders beyond those that the fault calls for, here and elsewhere."""
+        return max(0, self.story.orders - self.row.orders) + self.elsewhere
 
     @property
     def ok(self) -> bool:
         return self.agrees and not self.problem and not self.needless
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """What a trial works with."""
+@dataclass(slots=True, kw_only=True)
+class Scene:
+    """A fault under way: its victims, and what was so before. ``before``: how often every
+    service had been started; ``hands``: how often the fault itself started each."""
 
-    playground: Playground
-    client: Client
-    tell: Tell
+    bench: Bench
+    fault: Fault
+    victims: tuple[str, ...]
+    watch: Watch
+    before: dict[str, int]
+    injected: Ms = 0
+    hands: dict[str, int] = field(default_factory=dict)
 
-    def say(self, mark: Mark, text: str, at: Ms | None = None) -> None:
-        self.tell(Line(processes.now() if at is None else at, mark, text))
+    @property
+    def row(self) -> Row:
+        return ROWS[self.fault]
 
+    def stories(self) -> list[Story]:
+        return [self.watch.story(victim) for victim in self.victims]
 
-class Watch:
-    """Follows opx's timeline about one service from now on, and tells what is new."""
+    def starts(self, service: str) -> int:
+        """How often it was started since."""
+        return self.bench.playground.starts(service) - self.before.get(service, 0)
 
-    def __init__(self, bench: Bench, service: str) -> None:
-        self._bench, self._service = bench, service
-        self._after = bench.client.newest()
-        self.since = processes.now()
-        self.story = Story()
-
-    def look(self) -> Story:
-        """The story so far; as it was, while opx cannot be asked."""
-        with contextlib.suppress(Unavailable):  # its brain may just have been killed
-            self._read()
-        return self.story
-
-    def until(
-        self,
-        holds: Callable[[Story], bool],
-        within_s: float,
-        what: str,
-        every_s: float = LOOK_S,
-    ) -> Story:
-        """The first story that ``holds``; ``Unavailable``, naming ``what``, when time is up."""
-        processes.wait_for(lambda: holds(self.look()), within_s, what, every_s)
-        return self.story
-
-    def _read(self) -> None:
-        for incident in self._bench.client.incidents(self._service)[:2]:
-            entries = self._bench.client.timeline(incident["id"], self._after)
-            story = timeline.read(entries, self.since)
-            if story.moments:
-                self._tell_news(story)
-                self.story = story
-                return
-
-    def _tell_news(self, story: Story) -> None:
-        for beat, moment in story.moments.items():
-            if self.story.moments.get(beat) != moment:
-                self._bench.say(Mark(beat.value), moment.text, moment.at)
+    def elsewhere(self) -> int:
+        """Orders to and starts of services that nothing was done to."""
+        bystanders = [name for name in layout.EVERY if name not in self.victims]
+        orders = self.watch.orders(bystanders)
+        return max(orders, sum(self.starts(name) for name in bystanders))
 
 
 def run(bench: Bench, fault: Fault, service: str) -> Trial:
-    """Inject ``fault`` into ``service`` and see what becomes of it.
+    """One fault with one victim: ``service``, unless the fault is about another."""
+    return run_all(bench, fault, service)[0]
+
+
+def run_all(bench: Bench, fault: Fault, service: str) -> list[Trial]:
+    """Inject ``fault``, into ``service`` unless it is about others, and see what becomes of it:
+    a trial for each victim.
 
     What goes wrong is the trial's ``problem``; ``OpxError`` only when there is no opx to
     begin with.
     """
-    before = bench.playground.starts(service)
-    watch = Watch(bench, service)
+    victims = faults.victims(fault, service)
+    before = {name: bench.playground.starts(name) for name in layout.EVERY}
+    watch = Watch(bench)
+    scene = Scene(bench=bench, fault=fault, victims=victims, watch=watch, before=before)
     problem = ""
     try:
-        if fault is Fault.BENIGN_RESTART:
-            _leave_alone(bench, watch, service)
-        else:
-            _repair(bench, watch, fault, service)
+        _inject(scene)
+        _follow(scene)
     except OpxError as error:
         problem = str(error)
-    trial = _judged(bench, watch, fault, service)
-    trial = _counted(trial, bench.playground.starts(service) - before, problem)
-    if not trial.ok:
-        bench.say(Mark.TROUBLE, f"{fault} {service}: {trial.problem}")
-        _put_right(bench, service)
-    return trial
+    found = [_judged(scene, victim, problem) for victim in victims]
+    for trial in found:
+        if not trial.ok:
+            bench.say(Mark.TROUBLE, f"{fault} {trial.service}: {trial.problem}")
+    _put_right(scene, all(trial.ok for trial in found))
+    return found
 
 
 def suggest(bench: Bench, service: str) -> Story:
@@ -194,16 +158,17 @@ def suggest(bench: Bench, service: str) -> Story:
     ``OpxError`` when it acts, or says nothing in time.
     """
     before = bench.playground.starts(service)
-    watch = Watch(bench, service)
+    watch = Watch(bench)
     at = bench.playground.break_(service, How.KILL)
     bench.say(Mark.INJECTED, f"{service} is killed, and nobody has allowed opx anything yet", at)
     watch.until(
-        lambda story: story.answer != "" and story.runbook != "",
+        lambda: watch.story(service).answer != "" and watch.story(service).runbook != "",
         SUGGESTED_WITHIN_S,
         f"opx to suggest a repair of {service}",
     )
     ends = processes.now() + 2 * SECOND
-    story = watch.until(lambda _: processes.now() >= ends, 5, "two seconds to pass")
+    watch.until(lambda: processes.now() >= ends, 5, "two seconds to pass")
+    story = watch.story(service)
     if story.orders or bench.playground.starts(service) != before:
         raise OpxError(f"opx acted on {service} although nobody had allowed it to")
     bench.say(Mark.NOTE, f"opx suggests {story.runbook}, and only suggests it")
@@ -215,86 +180,154 @@ def suggest(bench: Bench, service: str) -> Story:
     return story
 
 
-def _repair(bench: Bench, watch: Watch, fault: Fault, service: str) -> None:
-    how = How.HANG if fault is Fault.HANG else How.KILL
-    at = bench.playground.break_(service, how)
-    words = "hangs (SIGSTOP)" if how is How.HANG else "is killed (SIGKILL)"
-    bench.say(Mark.INJECTED, f"{service} {words}", at)
-    if fault is Fault.KILL_BRAIN:
-        ordered = f"opx to order a repair of {service}"
-        watch.until(lambda s: s.orders > 0, REPAIRED_WITHIN_S, ordered, AT_ONCE_S)
-        killed = bench.playground.break_("brain", How.KILL)
-        bench.say(Mark.INJECTED, "opx's brain is killed in the middle of the repair", killed)
-    story = watch.until(
-        lambda s: s.verdict != "" or s.refused or s.answer == "ask",
-        REPAIRED_WITHIN_S,
-        f"opx's verdict on {service}",
-    )
-    if not story.verdict:
-        raise OpxError(f"opx did not act: {story.answer} ({'; '.join(story.guards)})")
-    verified = story.at(Beat.VERIFIED) or processes.now()
+def _inject(scene: Scene) -> None:
+    bench = scene.bench
+    done = faults.inject(bench.playground, scene.fault, scene.victims)
+    scene.injected = scene.watch.since = min(one.at for one in done)
+    for victim, one in zip(scene.victims, done, strict=True):
+        scene.hands[victim] = one.starts
+        bench.say(Mark.INJECTED, f"{victim} {one.words}", one.at)
+
+
+def _follow(scene: Scene) -> None:
+    """Wait until what ought to come of it has come, or something else has."""
+    row, watch = scene.row, scene.watch
+    if row.meanwhile:
+        _cut_short(scene)
+    if row.verdicts:
+        within = REPAIRED_WITHIN_S * len(row.verdicts)
+        watch.until(lambda: _told(scene), within, f"opx's verdict on {_names(scene)}")
+    if row.page:
+        watch.until(lambda: bool(watch.pages), PAGED_WITHIN_S, "people to be called")
+    if not row.repair:
+        _leave_alone(scene)
+        return
+    verified = max(story.at(Beat.VERIFIED) or processes.now() for story in scene.stories())
+    judge = scene.bench.playground.judge
     processes.wait_for(
-        lambda: bench.playground.judge.seen_until() >= verified + STEADY_AFTER,
+        lambda: judge.seen_until() >= verified + STEADY_AFTER,
         WELL_WITHIN_S,
         "the load generator to have seen enough",
     )
 
 
-def _leave_alone(bench: Bench, watch: Watch, service: str) -> None:
-    at = bench.playground.restart(service)
-    bench.say(Mark.INJECTED, f"a person restarts {service}: nothing is wrong", at)
-    ends = at + WATCH_IDLE
+def _told(scene: Scene) -> bool:
+    """Whether every run that is called for has its verdict. ``OpxError``: opx does not act."""
+    stories = scene.stories()
+    for victim, story in zip(scene.victims, stories, strict=True):
+        if not story.verdicts and (story.refused or story.answer == "ask"):
+            guards = "; ".join(story.guards)
+            raise OpxError(f"opx did not act on {victim}: {story.answer} ({guards})")
+    return all(len(story.verdicts) >= len(scene.row.verdicts) for story in stories)
+
+
+def _cut_short(scene: Scene) -> None:
+    """Kill a process of opx in the middle of the repair."""
+    watch, process = scene.watch, scene.row.meanwhile
     watch.until(
-        lambda story: story.orders > 0 or processes.now() >= ends,
-        2 * WATCH_IDLE / SECOND,
+        lambda: all(story.orders for story in scene.stories()),
+        REPAIRED_WITHIN_S,
+        f"opx to order a repair of {_names(scene)}",
+        AT_ONCE_S,
+    )
+    if process == "hands":
+        time.sleep(MIDST_S)
+    at = scene.bench.playground.break_(process, How.KILL)
+    words = f"opx's {process} {'are' if process == 'hands' else 'is'} killed in the middle of it"
+    scene.bench.say(Mark.INJECTED, words, at)
+
+
+def _leave_alone(scene: Scene) -> None:
+    """Watch for a while that nothing more is done."""
+    spike = load.SPIKE_S * SECOND if scene.fault is Fault.LOAD_SPIKE else 0
+    ends = processes.now() + WATCH_IDLE + int(spike)
+    orders, watch = sum(story.orders for story in scene.stories()), scene.watch
+    watch.until(
+        lambda: processes.now() >= ends or bool(scene.elsewhere()),
+        2 * (WATCH_IDLE + spike) / SECOND,
         "opx to leave it alone",
     )
-    if not watch.story.orders:
-        bench.say(Mark.NOTE, f"opx left {service} alone")
+    now = sum(story.orders for story in scene.stories())
+    if now == orders and not scene.elsewhere():
+        scene.bench.say(Mark.NOTE, f"opx leaves {_names(scene)} alone")
 
 
-def _judged(bench: Bench, watch: Watch, fault: Fault, service: str) -> Trial:
+def _judged(scene: Scene, victim: str, problem: str) -> Trial:
     """The trial with the judge's word: is what opx said of the users true."""
-    judge, story, since = bench.playground.judge, watch.story, watch.since
-    hurt, healthy = judge.hurt_at(service, since), judge.healthy_at(service, since)
+    judge, story, at = scene.bench.playground.judge, scene.watch.story(victim), scene.injected
+    felt = victim if victim in layout.SERVICES else layout.ENTRANCE
+    hurt, healthy = judge.hurt_at(felt, at), judge.healthy_at(felt, at)
     verified = story.at(Beat.VERIFIED)
-    if fault is Fault.BENIGN_RESTART:
-        agrees = judge.well_since(service, since) is not None and not story.orders
+    if not scene.row.verdicts:
+        agrees = judge.well_since(felt, at) is not None and not story.orders
     elif verified is None:
         agrees = False
     elif story.verdict == VerdictKind.RECOVERED:
         well = healthy is not None and healthy <= verified + GRACE
-        agrees = well and not judge.failures(service, verified + GRACE)
+        agrees = well and not judge.failures(felt, verified + GRACE)
     else:
-        agrees = bool(judge.failures(service, verified))
+        agrees = bool(judge.failures(felt, verified))
     if healthy is not None and hurt is not None and agrees:
         span = processes.seconds(healthy - hurt)
-        bench.say(Mark.WELL, f"users are well again, hurt for {span:.1f} s", healthy)
-    return Trial(
-        fault=fault,
-        service=service,
-        injected=since,
+        scene.bench.say(Mark.WELL, f"users are well again, hurt for {span:.1f} s", healthy)
+    trial = Trial(
+        fault=scene.fault,
+        service=victim,
+        injected=at,
         story=story,
         hurt=hurt,
         healthy=healthy,
+        starts=scene.starts(victim),
+        by_hand=scene.hands.get(victim, 0),
+        elsewhere=scene.elsewhere() if victim == scene.victims[0] else 0,
+        paged=bool(scene.watch.pages),
         agrees=agrees,
     )
+    return replace(trial, problem=problem or _wrong(trial))
 
 
-def _counted(trial: Trial, starts: int, problem: str) -> Trial:
-    """The trial with the service's own count, and its problem put into words."""
-    if not problem and not trial.agrees:
-        problem = f"the load generator does not agree with opx ({trial.story.verdict or 'idle'})"
-    if not problem and starts != 1:
-        problem = f"{trial.service} was started {starts} times, not once"
-    return replace(trial, starts=starts, problem=problem)
+def _wrong(trial: Trial) -> str:
+    """What did not come as it ought to; empty when all did."""
+    row, story = trial.row, trial.story
+    if not trial.agrees:
+        return f"the load generator does not agree with opx ({story.verdict or 'idle'})"
+    if story.verdicts != row.verdicts:
+        return f"the verdicts are {', '.join(story.verdicts) or 'none'}"
+    if trial.starts - trial.by_hand != row.starts:
+        return f"opx started {trial.service} {trial.starts - trial.by_hand} times, not {row.starts}"
+    if trial.elsewhere:
+        return f"opx acted {trial.elsewhere} times where nothing was wrong"
+    if trial.paged != row.page:
+        return "people were called" if trial.paged else "nobody was called"
+    return ""
 
 
-def _put_right(bench: Bench, service: str) -> None:
+def _put_right(scene: Scene, ok: bool) -> None:
+    """What opx was not to repair, or has not, a person repairs."""
+    if ok and not scene.row.page:
+        return
+    bench, client = scene.bench, scene.bench.client
     try:
-        bench.playground.heal(service)
+        for victim in scene.victims:
+            bench.playground.heal(victim)
+            bench.say(Mark.PERSON, f"puts {victim} right by hand")
+        for breaker in client.open_breakers():
+            client.close_breaker(breaker)
+            bench.say(Mark.PERSON, f"closes the breaker of {breaker.replace('|', ' ')}")
+        for waiting in client.waiting():
+            client.reject(waiting, "done by hand")
+        now = processes.now()
+        processes.wait_for(
+            lambda: bench.playground.judge.well_since(layout.ENTRANCE, now),
+            WELL_WITHIN_S,
+            "users to be well",
+        )
     except OpxError as error:
-        bench.say(Mark.TROUBLE, f"{service} cannot be put right by hand: {error}")
+        bench.say(Mark.TROUBLE, f"{_names(scene)} cannot be put right by hand: {error}")
+
+
+def _names(scene: Scene) -> str:
+    return " and ".join(scene.victims)
 
 
 def wire(at: Ms | None) -> str | None:

@@ -63,9 +63,9 @@ def configuration(where: Layout) -> str:
     """supervisord's configuration file; a per cent sign in a path must be doubled."""
     folder = str(where.folder).replace("%", "%%")
     parts = [_DAEMON.format(folder=folder, socket=where.socket)]
-    for name in layout.SERVICES:
-        words = [sys.executable, "-m", "opx.playground.service", name]
-        words += ["--config", str(where.file)]
+    for name in layout.EVERY:
+        words = [sys.executable, "-m", "opx.playground.shop.service", name]
+        words += [str(where.file)]
         parts.append(_PROGRAM.format(name=name, command=shlex.join(words), folder=folder))
     return "".join(parts)
 
