@@ -19,7 +19,8 @@ Tell = Callable[[str], None]
 class Figure:
     """``anchor``: somebody else's figure, or that of the system it replaces; ``must`` and
     ``aim``: ours. Empty: there is none. ``measured`` None: it could not be, or it does not
-    count; ``note`` says why, or how it came about."""
+    count; ``note`` says why, or how it came about. ``interval``: where another draw of the same
+    kind of data would have it, 95 times in 100."""
 
     name: str
     unit: str
@@ -28,12 +29,14 @@ class Figure:
     must: str = ""
     aim: str = ""
     note: str = ""
+    interval: tuple[float, float] | None = None
 
     @property
     def shown(self) -> str:
         if self.measured is None:
             return "-"
-        return f"{self.measured:,} {self.unit}".strip()
+        shown = f"{self.measured:,} {self.unit}".strip()
+        return f"{shown} [{self.interval[0]:,} to {self.interval[1]:,}]" if self.interval else shown
 
 
 def share(values: Sequence[float], part: float) -> float:

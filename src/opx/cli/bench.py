@@ -21,7 +21,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from opx.bench import alerts, crash, idle, recovery
+from opx.bench import alerts, halt, idle, latency, page, recovery
+from opx.bench.crash import crash
 from opx.bench.figures import Figure, Tell
 from opx.cli import show
 from opx.errors import OpxError
@@ -32,11 +33,15 @@ class What(StrEnum):
     RECOVERY = "recovery"
     IDLE = "idle"
     CRASH = "crash"
+    PAGE = "page"
+    LATENCY = "latency"
+    HALT = "halt"
     ALL = "all"
 
 
 ALERTS_S, IDLE_S = 10.0, 20.0
 RECOVERIES, KILLS = 5, 60
+ACKNOWLEDGED, BREACHES, HALTS = 100, 200, 100
 
 
 def bench(
@@ -45,18 +50,23 @@ def bench(
     seconds: Annotated[
         float | None, typer.Option(min=1, help="How long each rate or share is measured.")
     ] = None,
-    times: Annotated[int | None, typer.Option(min=1, help="How often something is killed.")] = None,
+    times: Annotated[
+        int | None, typer.Option(min=1, help="How often something is done, or killed.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Picks victims and moments.")] = None,
 ) -> None:
     """Measure opx on this machine; every figure beside its anchor and what it must be."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = secrets.randbelow(10_000) if seed is None else seed
-    tell = _teller()
+    tell = teller()
     measures: dict[What, Callable[[], list[Figure]]] = {
         What.ALERTS: lambda: alerts.measure(seconds or ALERTS_S, tell),
         What.RECOVERY: lambda: recovery.measure(times or RECOVERIES, seed, tell),
         What.IDLE: lambda: idle.measure(seconds or IDLE_S, tell),
         What.CRASH: lambda: crash.measure(times or KILLS, seed, tell),
+        What.PAGE: lambda: page.measure(times or ACKNOWLEDGED, tell),
+        What.LATENCY: lambda: latency.measure(times or BREACHES, tell),
+        What.HALT: lambda: halt.measure(times or HALTS, seed, tell),
     }
     found: list[Figure] = []
     failed: dict[str, str] = {}
@@ -78,7 +88,7 @@ def conclude(found: list[Figure], failed: dict[str, str], seed: int, as_json: bo
     return 1 if failed else 0
 
 
-def _teller() -> Tell:
+def teller() -> Tell:
     """Prints a line to standard error, with the seconds since the start."""
     began = time.monotonic()
 

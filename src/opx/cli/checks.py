@@ -24,7 +24,7 @@ from opx.adapters.stores import rows, sqlite
 from opx.app import documents
 from opx.cli.commands.doctor import Finding
 from opx.core.base.time import SECOND, Ms
-from opx.engine import audit
+from opx.engine.journal import audit
 from opx.engine.ports import Entry, Seal, StoredDocument
 from opx.errors import Damaged, NotFound, OpxError, Refused
 from opx.settings import Settings

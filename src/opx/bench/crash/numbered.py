@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The witness: ``python -m opx.bench.numbered`` sends numbered items and keeps books.
+"""The witness: ``python -m opx.bench.crash.numbered`` sends numbered items and keeps books.
 
 Alerts, events and points, each number once, so that afterwards it can be said of each
 whether it is there, and how often. What was not acknowledged is sent again where a sender

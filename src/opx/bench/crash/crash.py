@@ -15,11 +15,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from opx.bench import numbered, recovery, rig, torn
+from opx.bench import recovery, rig
+from opx.bench.crash import numbered, torn
+from opx.bench.crash.numbered import Books
+from opx.bench.crash.ordeal import Ordeal
+from opx.bench.crash.torn import Cuts
 from opx.bench.figures import Figure, Tell
-from opx.bench.numbered import Books
-from opx.bench.ordeal import Ordeal
-from opx.bench.torn import Cuts
 from opx.core.base.time import HOUR, Window
 from opx.playground import demo, layout, processes
 from opx.playground.client import Client, Product
@@ -169,7 +170,7 @@ def _endure(ordeal: Ordeal, rounds: int, full: int) -> tuple[Books, int]:
         token=rig.ingest_token(client, "witness"),
         base=base,
     )
-    witness = rig.Worker("opx.bench.numbered", plan, Books)
+    witness = rig.Worker("opx.bench.crash.numbered", plan, Books)
     try:
         for number, point in enumerate(ordeal.plan(rounds)):
             ordeal.tell(f"round {number + 1} of {rounds}: {point.role} at {point.name}")

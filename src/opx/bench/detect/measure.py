@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Everything about the detectors that there is data for, as figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from opx.bench.detect import causes, fleet, metrics, templates
+from opx.bench.detect.scorers import Scorers
+from opx.bench.figures import Figure, Tell
+from opx.errors import BadInput
+
+SETS: dict[str, Callable[[Path, Scorers, int, Tell], list[Figure]]] = {
+    "nab": metrics.measure,
+    "loghub": templates.measure,
+    "petshop": causes.measure,
+}
+"""What is measured on each folder of the data."""
+
+
+def measure(
+    data: Path | None, scorers: Scorers, streams: int, seed: int, tell: Tell
+) -> list[Figure]:
+    """``data``: the folder of the sets, None for none. ``streams``: of the healthy fleet, 0 for
+    none. What is left out is a figure that was not measured. ``BadInput``: ``data`` is no
+    folder, or a set in it is not laid out as published."""
+    if data is not None and not data.is_dir():
+        raise BadInput(f"{data} is not a folder")
+    found: list[Figure] = []
+    for name, run in SETS.items():
+        folder = data / name if data else None
+        if folder is not None and folder.is_dir():
+            found += run(folder, scorers, seed, tell)
+        else:
+            why = f"left out: {data} has no {name}/" if data else "left out: no --data"
+            found.append(Figure(name=name, unit="", measured=None, note=why))
+    if streams:
+        return found + fleet.measure(streams, seed, tell)
+    return [*found, Figure(name="fleet", unit="", measured=None, note="left out: --streams 0")]

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""How soon a halt is acknowledged while opx repairs under load, and whether anything begins
+after it.
+
+A service of the playground is killed, and a person halts everything: at a random moment, or,
+every other time, just when its repair is about to begin. From the acknowledgement on nothing
+may begin; what was begun may end. The services count their own starts: one more than there
+were steps begun by then is a step that was started after it. Then opx may go on, and has to
+have repaired the service before the next try.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from opx.bench import recovery, rig
+from opx.bench.figures import Figure, Tell, share
+from opx.bench.sender import Plan, Sent
+from opx.core.act.run import OrderStatus
+from opx.errors import OpxError, Unavailable
+from opx.playground import demo, layout, processes
+from opx.playground.demo import Tour
+from opx.playground.system import How
+
+RATE, BATCH = 2_000, 20
+"""Points a second, and in a request, while people halt."""
+WITHIN_S = 4.0
+"""The halt comes at any time from the kill until then: a repair takes about so long."""
+ABOUT_S = 0.1
+"""Or so long after the step was ordered: it is begun and done in about that time."""
+LOOK_S = 0.002
+ORDERED_WITHIN_S = 30.0
+SETTLE_S = 2.0
+"""So long after the acknowledgement what was on its way has ended."""
+REPAIRED_WITHIN_S = 60.0
+LONGEST_S = 90.0
+"""Of one try: how long the sender is asked to go on for each."""
+_ORDERED = "SELECT count(*) FROM orders WHERE json_extract(body, '$.order.issued_at') >= {at}"
+_BEGUN = (
+    "SELECT json_extract(body, '$.claimed_at'), status FROM orders"
+    " WHERE json_extract(body, '$.claimed_at') >= {at}"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """``took_ms``: from the request to its acknowledgement. ``before`` and ``after`` it, opx
+    began so many steps, by its own books; one was ``under_way`` when it came. ``starts``: of
+    services, by their own."""
+
+    took_ms: float
+    before: int
+    after: int
+    under_way: bool
+    starts: int
+
+    @property
+    def begun(self) -> int:
+        """Steps started after the halt."""
+        return max(self.starts - self.before, self.after, 0)
+
+
+def measure(times: int, seed: int, tell: Tell) -> list[Figure]:
+    """``times``: halts."""
+    with (
+        rig.scratch("halt") as folder,
+        demo.side_by_side(folder / "tour", lambda line: tell(f"halt: {line.text}")) as tour,
+    ):
+        recovery.prepare(tour)
+        with _load(tour, times) as sender, _person(tour) as person:
+            chance = random.Random(seed)
+            tries = []
+            for number in range(times):
+                tries.append(_try(tour, person, chance, aimed=number % 2 == 1))
+                tell(f"halt: {number + 1} of {times}: {tries[-1]}")
+            return _figures(tries, sender.stop())
+
+
+@contextmanager
+def _load(tour: Tour, times: int) -> Iterator[rig.Worker[Plan, Sent]]:
+    plan = Plan(
+        port=int(tour.address.rpartition(":")[2]),
+        tokens=[rig.ingest_token(tour.bench.client, "bench")],
+        wire="metrics",
+        batch=BATCH,
+        rate=RATE,
+        seconds=times * LONGEST_S,
+    )
+    sender = rig.sender(plan)
+    try:
+        yield sender
+    finally:
+        sender.kill()
+
+
+@contextmanager
+def _person(tour: Tour) -> Iterator[httpx.Client]:
+    token = (_data(tour) / "admin.token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=tour.address, headers=headers, timeout=30) as person:
+        yield person
+
+
+def _try(tour: Tour, person: httpx.Client, chance: random.Random, aimed: bool) -> Try:
+    playground, data = tour.bench.playground, _data(tour)
+    service, before, killed = chance.choice(layout.SERVICES), _starts(tour), processes.now()
+    playground.break_(service, How.KILL)
+    if aimed:
+        ordered = _ORDERED.format(at=killed)
+        processes.wait_for(
+            lambda: rig.rows(data, ordered)[0][0], ORDERED_WITHIN_S, "an order", LOOK_S
+        )
+    time.sleep(chance.uniform(0, ABOUT_S if aimed else WITHIN_S))
+
+    asked = time.perf_counter()
+    _switch(person, "halt")
+    took, at = time.perf_counter() - asked, processes.now()
+    begun = rig.rows(data, _BEGUN.format(at=killed))
+    time.sleep(SETTLE_S)
+    starts = _starts(tour) - before
+    since = rig.rows(data, _BEGUN.format(at=at + 1))
+
+    _switch(person, "resume")
+    processes.wait_for(
+        lambda: _starts(tour) > before and _is_over(tour, service),
+        REPAIRED_WITHIN_S,
+        f"{service} to be repaired",
+    )
+    return Try(
+        took_ms=round(took * 1000, 1),
+        before=sum(int(claimed) <= at for claimed, _ in begun),
+        after=len(since),
+        under_way=any(status == OrderStatus.CLAIMED for _, status in begun),
+        starts=starts,
+    )
+
+
+def _switch(person: httpx.Client, to: str) -> None:
+    answer = person.post(f"/api/v1/automation/{to}", json={"scope": "all", "reason": "bench"})
+    if not answer.is_success:
+        raise OpxError(f"opx answered a {to} with {answer.status_code}")
+
+
+def _is_over(tour: Tour, service: str) -> bool:
+    try:
+        found = tour.bench.client.incidents(service)
+    except Unavailable:
+        return False
+    return bool(found) and found[0]["status"] in ("mitigated", "resolved", "closed")
+
+
+def _starts(tour: Tour) -> int:
+    return sum(tour.bench.playground.starts(service) for service in layout.SERVICES)
+
+
+def _data(tour: Tour) -> Path:
+    return Path(tour.bench.playground.layout.opx_data)
+
+
+def _figures(tries: list[Try], sent: Sent) -> list[Figure]:
+    took = sorted(one.took_ms / 1000 for one in tries)
+    under_way = sum(one.under_way for one in tries)
+    free = sum(not one.before for one in tries)
+    return [
+        Figure(
+            name="halt requested to acknowledged, p99",
+            unit="s",
+            measured=round(share(took, 0.99), 3),
+            must="1 s",
+            aim="0.1 s",
+            note=f"p50 {share(took, 0.5):.3f}, worst {took[-1]:.3f} of {len(took)},"
+            f" while {sent.rate:,.0f} points/s came in",
+        ),
+        Figure(
+            name="steps started after a halt",
+            unit="",
+            measured=sum(one.begun for one in tries),
+            must="0",
+            note=f"in {len(tries)} tries: the halt came before the step in {free}, while it was"
+            f" under way in {under_way}; starts by the services' own count",
+        ),
+    ]
