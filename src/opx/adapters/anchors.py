@@ -12,7 +12,7 @@ import json
 import os
 from pathlib import Path
 
-from opx.engine.audit import Anchor
+from opx.engine.journal.audit import Anchor
 from opx.errors import Damaged
 
 

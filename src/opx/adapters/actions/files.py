@@ -23,7 +23,7 @@ from opx.adapters.actions import swaps
 from opx.adapters.actions.roots import Roots
 from opx.adapters.actions.swaps import GivenUp
 from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
-from opx.engine.ports import EffectKnown
+from opx.engine.ports import EffectKnown, Say, silent
 from opx.errors import BadInput, Failed, NotFound, OpxError, Refused, Unavailable
 
 REPLACED = "@replaced"
@@ -59,7 +59,7 @@ class Restore:
             return EffectKnown.NO
         return EffectKnown.YES if now["sha256"] == before["source"] else EffectKnown.UNKNOWN
 
-    async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
+    async def apply(self, target: str, inputs: dict[str, str], key: str, say: Say = silent) -> str:
         """Replace it. ``Refused``: it may not be touched, or nothing would change.
         ``Unavailable``: it is done, and the disk did not confirm it. Any other error: the
         file is as it was."""

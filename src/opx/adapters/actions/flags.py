@@ -22,7 +22,7 @@ from opx.adapters.actions.roots import Roots
 from opx.adapters.actions.swaps import GivenUp
 from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
 from opx.core.ingest import masking
-from opx.engine.ports import EffectKnown
+from opx.engine.ports import EffectKnown, Say, silent
 from opx.errors import BadInput, NotFound, OpxError, Refused, TooLarge, Unavailable
 
 LARGEST = 1024 * 1024
@@ -58,7 +58,7 @@ class Set:
             return EffectKnown.NO
         return EffectKnown.YES if now["value"] == before["wanted"] else EffectKnown.UNKNOWN
 
-    async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
+    async def apply(self, target: str, inputs: dict[str, str], key: str, say: Say = silent) -> str:
         """Set it. ``Refused``: it may not be touched, has the value already, or has another
         kind of value. ``Unavailable``: it is done, and the disk did not confirm it. Any other
         error: the file is as it was."""

@@ -20,7 +20,7 @@ from opx.adapters.actions import swaps
 from opx.adapters.actions.roots import Roots, translated
 from opx.adapters.actions.swaps import GivenUp
 from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
-from opx.engine.ports import EffectKnown
+from opx.engine.ports import EffectKnown, Say, silent
 from opx.errors import BadInput, NotFound, OpxError, Refused, Unavailable
 
 CURRENT, RELEASES = "current", "releases"
@@ -57,7 +57,7 @@ class Rollback:
             return EffectKnown.NO
         return EffectKnown.YES if now["release"] == before["aim"] else EffectKnown.UNKNOWN
 
-    async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
+    async def apply(self, target: str, inputs: dict[str, str], key: str, say: Say = silent) -> str:
         """Point ``current`` at it. ``Refused``, ``NotFound``: there is nothing to go to, or it
         is current already. ``Unavailable``: it is done, and the disk did not confirm it."""
         return await swaps.apart(lambda given_up: self._roll(inputs, given_up))

@@ -20,7 +20,7 @@ from opx.adapters.clients.logins import Logins
 from opx.adapters.clients.supervisord import Process, Supervisord, Target
 from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
-from opx.engine.ports import Action, EffectKnown
+from opx.engine.ports import Action, EffectKnown, Say, silent
 from opx.errors import Failed, OpxError, Unavailable
 
 Observation = dict[str, str]
@@ -56,9 +56,15 @@ class _ProcessAction:
         self._client = client
 
     async def observe(self, target: str, inputs: dict[str, str]) -> Observation:
-        """``{state, pid, start}`` of the program. ``Unavailable`` whenever it cannot be had."""
+        """``{state, pid, start}`` of the program, once it is on its way neither up nor down; as it
+        is if that takes long. ``Unavailable`` whenever it cannot be had."""
+        deadline = time.monotonic() + (POLITE + LETHAL) / SECOND
+        program = self._client.target(target)
         try:
-            process = await self._client.look(self._client.target(target))
+            process = await self._client.look(program)
+            while not (process.up or process.down) and time.monotonic() < deadline:
+                await asyncio.sleep(LOOK_EVERY / SECOND)
+                process = await self._client.look(program)
         except OpxError as error:
             raise Unavailable(str(error)) from error
         return {"state": process.state, "pid": str(process.pid), "start": str(process.start)}
@@ -66,8 +72,9 @@ class _ProcessAction:
     def dry_run(self, target: str, inputs: dict[str, str]) -> str:
         return f"would {self.verb} {self._client.target(target)}"
 
-    async def _start(self, target: Target) -> Process:
+    async def _start(self, target: Target, say: Say) -> Process:
         """Start it unless it runs, and return once supervisord trusts it to stay up."""
+        say(f"starting {target}")
         try:
             await self._client.attempt(target, "startProcess", True, within=START_WAIT)
         except xmlrpc.client.Fault as fault:
@@ -78,13 +85,16 @@ class _ProcessAction:
             raise Failed(f"{target} did not stay up: it is {process.state}")
         return process
 
-    async def _stop(self, target: Target) -> None:
+    async def _stop(self, target: Target, say: Say) -> None:
         """Stop it if it runs: SIGTERM, and after ``POLITE`` SIGKILL."""
-        if (await self._client.look(target)).down:
+        process = await self._client.look(target)
+        if process.down:
             return
+        say(f"stopping {target}, pid {process.pid}")
         await self._ask_to_stop(target, "stopProcess", False)
         if await self._gone(target, POLITE):
             return
+        say(f"it is still there after {POLITE} ms: SIGKILL")
         await self._ask_to_stop(target, "signalProcess", "KILL")
         if not await self._gone(target, LETHAL):
             raise Failed(f"{target} is still there after SIGKILL")
@@ -115,10 +125,10 @@ class Start(_ProcessAction):
             return EffectKnown.YES
         return EffectKnown.UNKNOWN
 
-    async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
+    async def apply(self, target: str, inputs: dict[str, str], key: str, say: Say = silent) -> str:
         """Start it; fine if it runs. ``Failed``: it did not stay up."""
         program = self._client.target(target)
-        process = await self._start(program)
+        process = await self._start(program, say)
         return f"started {program}: pid {process.pid}"
 
 
@@ -133,10 +143,10 @@ class Stop(_ProcessAction):
             return EffectKnown.YES
         return EffectKnown.UNKNOWN
 
-    async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
+    async def apply(self, target: str, inputs: dict[str, str], key: str, say: Say = silent) -> str:
         """Stop it, by force if need be; fine if it does not run. ``Failed``: it does not end."""
         program = self._client.target(target)
-        await self._stop(program)
+        await self._stop(program, say)
         return f"stopped {program}"
 
 
@@ -151,12 +161,12 @@ class Restart(_ProcessAction):
             return EffectKnown.NO
         return EffectKnown.UNKNOWN
 
-    async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
+    async def apply(self, target: str, inputs: dict[str, str], key: str, say: Say = silent) -> str:
         """Stop it, by force if need be, and start it. ``Failed``: it did not stay up."""
         program = self._client.target(target)
         before = await self._client.look(program)
-        await self._stop(program)
-        process = await self._start(program)
+        await self._stop(program, say)
+        process = await self._start(program, say)
         return f"restarted {program}: pid {before.pid} -> {process.pid}"
 
 

@@ -25,7 +25,7 @@ from opx.adapters.clients.http1 import Reply
 from opx.core.base.time import SECOND, Ms
 from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
 from opx.core.ingest import masking
-from opx.engine.ports import EffectKnown
+from opx.engine.ports import EffectKnown, Say, silent
 from opx.errors import BadInput, Failed, OpxError, Refused, Unavailable
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -96,7 +96,7 @@ class Request:
             return EffectKnown.UNKNOWN
         return EffectKnown.NO if now == before else EffectKnown.YES
 
-    async def apply(self, target: str, inputs: dict[str, str], key: str) -> str:
+    async def apply(self, target: str, inputs: dict[str, str], key: str, say: Say = silent) -> str:
         """Send it; done when it is answered with 2xx. ``Failed``: it was not sent, or answered
         with 4xx. ``Unavailable``: with anything else, or not at all, so it may have worked."""
         method, body = inputs["method"], inputs.get("body", "").encode()
