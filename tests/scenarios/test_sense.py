@@ -7,9 +7,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core.detect.ruled.kit import rule
@@ -20,6 +22,7 @@ from opx.core.base.reads import Answer, Probe, ProbeKind
 from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.correlate.episode import Episode
 from opx.core.detect.finding import ClearReason, Finding, FindingState
+from opx.core.detect.metrics.odd import Odd
 from opx.core.detect.rules import DetectionRule
 from opx.core.incident.incident import Incident, Status
 from opx.core.ingest.services import Catalogue, Health, Service
@@ -37,8 +40,8 @@ from opx.core.ingest.signals import (
 from opx.core.notify.notice import Notice
 from opx.engine.beats.case import Knowledge
 from opx.engine.beats.parts import Parts
-from opx.engine.beats.sense import Sense, probing
-from opx.engine.ports import Batch, Clock, Entry, Saved
+from opx.engine.beats.sense import Sense, memory, probing
+from opx.engine.ports import Batch, Clock, Entry, Saved, Where
 from opx.testing import virtual
 from opx.testing.memory import ManualClock, MemoryLog, MemoryStore, MemoryTelemetry
 from opx.testing.world import FakeProber, PlainSigner
@@ -85,6 +88,18 @@ class House:
     def teach(self, **known: Any) -> None:
         self.knowledge = replace(self.knowledge, **known)
         self.parts.knowledge = self.knowledge
+
+    async def know_streams(self) -> None:
+        """As if the metric detector had seen ``WATCHED`` for long."""
+        await self.keep_metrics(known_streams())
+
+    async def keep_metrics(self, state: dict[str, Any], seq: int = 0) -> None:
+        row = Saved(id=memory.METRICS, seq=seq, state=state)
+        await self.store.write(lambda tx: tx.set(row))
+
+    async def places(self) -> dict[str, int]:
+        """How far in the log each row of state is."""
+        return {one.id: one.seq for one in await self.find(Saved)}
 
     async def find(self, kind: type) -> list[Any]:
         return await self.store.read(lambda tx: tx.find(kind))
@@ -217,18 +232,46 @@ SERIES = [
     Series(sid=sid, metric="m", labels={"n": str(sid)}, identity=Identity("prod", "orders"))
     for sid in (0, 1)
 ]
+WATCHED = [
+    Series(sid=sid, metric="w", labels={"n": str(sid)}, identity=Identity("prod", "orders"))
+    for sid in (2, 3)
+]
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
             ["alert", "resolve", "event", "start", "points", "points", "lines", "rules", "tick"]
+            + ["odd"] * 4
         ),
         st.sampled_from([0, 0, 1, SECOND, SECOND, 10 * SECOND, MINUTE, 5 * MINUTE, 16 * MINUTE]),
         st.integers(0, 3),
-        st.sampled_from(["", "", "save", "crash", "crash"]),
+        st.sampled_from(["", "", "save", "leave", "crash", "crash"]),
     ),
     min_size=1,
     max_size=25,
 )
+
+
+@cache
+def known_streams() -> dict[str, Any]:
+    """The metric detector's state when it has seen 1,000 points of each of ``WATCHED``, about
+    100."""
+    odd, rng = Odd(), np.random.default_rng(1)
+    sid = np.tile(np.array([2, 3], np.int32), 1_000)
+    at = ManualClock().now() - 3_000 * SECOND + np.arange(1_000).repeat(2) * SECOND
+    odd.take(MetricBatch(sid=sid, at=at, value=rng.uniform(95, 105, 2_000)), {}, 0)
+    odd.tick({}, 0)
+    return {"time": ManualClock().now(), "odd": odd.save()}
+
+
+def block(number: int, now: Ms) -> Batch:
+    """Eight points of one of ``WATCHED`` until now, a second apart, at twice the level if the
+    number is odd, and a tick."""
+    points = MetricBatch(
+        sid=np.full(8, 2 + number // 2, np.int32),
+        at=now - np.arange(7, -1, -1) * SECOND,
+        value=np.arange(8) / 8 + (200.0 if number % 2 else 100.0),
+    )
+    return Batch(series=tuple(WATCHED), points=points, items=(Tick(now),))
 
 
 def batch(what: str, number: int, now: Ms) -> Batch:
@@ -253,6 +296,8 @@ def batch(what: str, number: int, now: Ms) -> Batch:
             value=np.array([number, number % 2], np.float64),
         )
         return Batch(series=tuple(SERIES), points=points)
+    if what == "odd":
+        return block(number, now)
     if what == "lines":
         line = LogLine(identity=whose, at=now, received_at=now, level=LogLevel.ERROR, message="no")
         return Batch(items=(line,) * number)
@@ -275,6 +320,7 @@ async def lived(steps: list[tuple[str, Ms, int, str]], accidents: bool) -> dict[
     before its time and brain never dies."""
     clock = ManualClock()
     house = House(clock, Knowledge())
+    await house.know_streams()
     for what, wait, number, accident in steps:
         await clock.advance(wait)
         if what == "rules":
@@ -283,7 +329,9 @@ async def lived(steps: list[tuple[str, Ms, int, str]], accidents: bool) -> dict[
             await house.log.append(batch(what, number, clock.now()))
         if accidents and accident == "save":
             await house.sense.save_detectors()
-        if accidents and accident == "crash":
+        if accidents and accident == "leave":
+            await house.sense.save_detectors(leaving=True)
+        if accidents and accident in ("leave", "crash"):
             house.start()
         await house.sense.take()
     return {kind: await house.find(kind) for kind in (Finding, Episode, Incident, Notice, Entry)}
@@ -294,8 +342,9 @@ async def lived(steps: list[tuple[str, Ms, int, str]], accidents: bool) -> dict[
 def test_brain_may_die_at_any_commit_and_nothing_is_different(
     steps: list[tuple[str, Ms, int, str]],
 ) -> None:
-    """Alerts, events, points, lines and changed rules; findings, episodes, incidents, notices
-    and the whole journal are the same, wherever the detectors' state was last saved."""
+    """Alerts, events, points, streams that leave, lines and changed rules; findings, episodes,
+    incidents, notices and the whole journal are the same, wherever the detectors' state was
+    last saved."""
     steady = virtual.run(lived(steps, accidents=False))
     restarted = virtual.run(lived(steps, accidents=True))
 
@@ -312,6 +361,7 @@ def test_a_backlog_is_found_to_be_what_it_would_have_been_found_to_be_at_once(
     async def found(at_once: bool) -> list[Any]:
         clock = ManualClock()
         house = House(clock, Knowledge(rules=RULES[3]))
+        await house.know_streams()
         for what, wait, number, _ in steps:
             await clock.advance(wait)
             await house.log.append(batch("tick" if what == "rules" else what, number, clock.now()))
@@ -352,6 +402,110 @@ def test_rules_that_changed_while_brain_was_down_withdraw_what_the_old_ones_had_
         (FindingState.CLEARED, ClearReason.WITHDRAWN),
         (FindingState.FIRING, None),
     ]
+
+
+async def odd_edges(house: House, numbers: list[int], **dies: bool) -> list[Any]:
+    """Take in a block after the other, ten seconds apart; what is kept of the metrics then."""
+    for number in numbers:
+        assert isinstance(house.clock, ManualClock)
+        await house.clock.advance(10 * SECOND)
+        await house.log.append(block(number, house.clock.now()))
+        if dies:
+            house.start()
+        await house.sense.take()
+    found = [one for one in await house.find(Finding) if one.rule == "metric-odd"]
+    return sorted(found, key=lambda one: one.at)
+
+
+def test_a_stream_that_leaves_is_found_and_is_over_when_it_is_back() -> None:
+    """Two blocks at twice the level and two at the old one, and brain dies before each of them:
+    one finding with an end, as when it lives."""
+
+    async def main(**dies: bool) -> list[Any]:
+        house = House(ManualClock(), Knowledge())
+        await house.know_streams()
+        return await odd_edges(house, [1, 1, 0, 0], **dies)
+
+    steady, restarted = virtual.run(main()), virtual.run(main(dies=True))
+
+    assert [one.cleared for one in steady] == [ClearReason.RESOLVED]
+    assert restarted == steady
+
+
+def test_the_metrics_are_saved_seldom_and_the_log_is_kept_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At the first save, after five minutes, after so many points, and when brain leaves; in
+    between the others are saved, and the log is needed from where the metrics were."""
+
+    async def main() -> None:
+        clock = ManualClock()
+        house = House(clock, Knowledge())
+
+        async def saved(wait: Ms, leaving: bool = False) -> tuple[int, int, int]:
+            await clock.advance(wait)
+            await house.log.append(block(0, clock.now()))
+            await house.sense.take()
+            needed = await house.sense.save_detectors(leaving)
+            places = await house.places()
+            return places["detectors"], places["metrics"], needed
+
+        assert await saved(SECOND) == (1, 1, 1)
+        assert await saved(10 * SECOND) == (2, 1, 1)
+        house.start()
+        assert await saved(289 * SECOND) == (3, 1, 1)
+        assert await saved(SECOND) == (4, 4, 4)
+        assert await saved(SECOND) == (5, 4, 4)
+        assert await saved(SECOND, leaving=True) == (6, 6, 6)
+        monkeypatch.setattr(memory, "METRICS_POINTS", 24)
+        assert await saved(SECOND) == (7, 6, 6)
+        house.start()
+        assert await saved(SECOND) == (8, 6, 6)
+        assert await saved(SECOND) == (9, 9, 9)
+
+    virtual.run(main())
+
+
+@pytest.mark.parametrize("damaged", [{"odd": {"form": 0}}, {"odd": "?", "time": "?"}])
+def test_a_damaged_state_of_the_metrics_begins_anew_and_that_is_said_once(
+    damaged: dict[str, Any],
+) -> None:
+    """Its open finding is withdrawn, the journal has one entry however often brain starts, and
+    brain goes on."""
+
+    async def main() -> tuple[list[Any], list[Any]]:
+        house = House(ManualClock(), Knowledge())
+        await house.know_streams()
+        assert len(await odd_edges(house, [1])) == 1
+        await house.keep_metrics(damaged, seq=1)
+
+        for _ in range(3):
+            house.start()
+            found = await odd_edges(house, [1])
+        await house.sense.save_detectors()
+        return found, [one for one in await house.find(Entry) if one.kind == memory.BEGUN_ANEW]
+
+    [found], said = virtual.run(main())
+
+    assert found.cleared is ClearReason.WITHDRAWN
+    assert len(said) == 1
+
+
+def test_an_older_opx_has_left_no_state_of_the_metrics() -> None:
+    """The log that is still there is looked at; what that finds nobody was told of, so it is not
+    told to be over either."""
+
+    async def main() -> list[Any]:
+        house = House(ManualClock(), Knowledge())
+        for number in [0] * 120 + [1]:
+            await odd_edges(house, [number])
+        await house.store.write(
+            lambda tx: tx.drop(Finding, Where("state", "eq", FindingState.FIRING))
+        )
+        house.start()
+        return await odd_edges(house, [0, 0, 0])
+
+    assert virtual.run(main()) == []
 
 
 # ---------------------------------------------------------------- what is found

@@ -7,6 +7,7 @@ import io
 import json
 
 import numpy as np
+import pytest
 
 from opx.adapters.wires import metrics as wire
 from opx.bench.detect import metrics as bench
@@ -14,9 +15,12 @@ from opx.bench.detect.nab import Recording
 from opx.cli.detect import SCORERS
 from opx.cli.score import metrics as score
 from opx.core.base.time import MINUTE, to_wire
+from opx.core.detect import flow
+from opx.core.detect.flow import Flow
+from opx.core.detect.metrics import stream
 from opx.core.detect.metrics.state import MetricState
-from opx.core.detect.metrics.stream import step
-from opx.core.ingest.signals import MetricBatch
+from opx.core.detect.metrics.stream import Scores, step
+from opx.core.ingest.signals import MetricBatch, Series, Tick
 from opx.engine.intake import Incoming
 
 NOW = 1_800_000_000_000
@@ -34,36 +38,46 @@ VALUE = values(1)
 AT = NOW - POINTS * MINUTE + np.arange(POINTS) * MINUTE
 
 
-def through_the_service(sizes: list[int]) -> tuple[list[float], list[bool]]:
+def through_the_service(
+    sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[float], list[bool]]:
     """As ``brain`` has it: bodies as they were posted, read by the wire, each with a stranger's
-    points in it, and scored batch by batch."""
-    index, state = wire.SeriesIndex(), MetricState()
-    scores: list[float] = []
-    flags: list[bool] = []
-    start = 0
-    for size in sizes:
-        piece = range(start, start + size)
-        start += size
+    points in it, and given to ``flow`` with a tick after every other one."""
+    scored: list[tuple[MetricBatch, Scores]] = []
+
+    def watched(state: MetricState, batch: MetricBatch) -> Scores:
+        scored.append((batch, step(state, batch)))
+        return scored[-1][1]
+
+    monkeypatch.setattr(stream, "step", watched)
+    index, known, start = wire.SeriesIndex(), Flow(), 0
+    series: dict[int, Series] = {}
+    strangers = values(2).tolist()
+    for number, size in enumerate(sizes):
         points = [
             {"metric": name, "labels": {"service": "a"}, "timestamp": int(AT[n]), "value": v[n]}
-            for n in piece
-            for name, v in (("other", values(2).tolist()), ("mine", VALUE.tolist()))
+            for n in range(start, start + size)
+            for name, v in (("other", strangers), ("mine", VALUE.tolist()))
         ]
-        parsed = wire.parse(index, json.dumps(points).encode(), Incoming(now=NOW))
-        assert parsed.refusals == []
-        batch = parsed.batch.points
-        assert isinstance(batch, MetricBatch)
-        found = step(state, batch)
-        own = batch.sid == batch.sid[1]
-        scores += found.score[own].tolist()
-        flags += found.anomaly[own].tolist()
-    return scores, flags
+        start += size
+        batch = wire.parse(index, json.dumps(points).encode(), Incoming(now=NOW)).batch
+        series |= {one.sid: one for one in batch.series}
+        flow.step(known, series, batch.points, [Tick(NOW + number)] if number % 2 else [], NOW)
+    flow.step(known, series, None, [Tick(NOW + len(sizes))], NOW)
+    (mine,) = (sid for sid, one in series.items() if one.metric == "mine")
+    own = [(found, batch.sid == mine) for batch, found in scored]
+    return (
+        [score for found, where in own for score in found.score[where].tolist()],
+        [flag for found, where in own for flag in found.anomaly[where].tolist()],
+    )
 
 
-def test_the_service_and_opx_score_say_the_same_bit_for_bit() -> None:
+def test_the_service_and_opx_score_say_the_same_bit_for_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A stream posted in bodies of one, many and very many points, in company, scores as it does
     from a file by itself."""
-    scores, flags = through_the_service([1, 2, 300, 7, 590])
+    scores, flags = through_the_service([1, 2, 300, 7, 590], monkeypatch)
     lines = "".join(
         json.dumps({"stream": "x", "timestamp": to_wire(int(at)), "value": value}) + "\n"
         for at, value in zip(AT, VALUE.tolist(), strict=True)

@@ -4,16 +4,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
+import pytest
 from tests.core.detect.ruled.kit import CLEARED, FIRING, T, batch, edges, line, rule, series
 
+from opx.adapters.wires import metrics as wire
+from opx.cli.score import metrics as score
 from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.detect import flow
 from opx.core.detect.finding import ClearReason, Finding
 from opx.core.detect.flow import Flow
+from opx.core.detect.metrics import stream
 from opx.core.ingest.signals import Tick
+from opx.engine.intake import Incoming
 
 HIGH = rule("threshold", {"metric": "m", "stat": "max", "window": "10s", "above": 1}, "high")
 SERIES = {0: series(0)}
@@ -90,6 +98,7 @@ def test_open_findings_that_nothing_knows_of_are_withdrawn() -> None:
     strays = [
         replace(open_, id="a", rule="threshold/other"),
         replace(open_, id="b", rule="log-rate"),
+        replace(open_, id="d", rule="metric-odd"),
     ]
     flow.missed(known, [open_, *strays, replace(open_, id="c", rule="alert")])
 
@@ -99,5 +108,78 @@ def test_open_findings_that_nothing_knows_of_are_withdrawn() -> None:
     assert {(one.id, one.state, one.cleared) for one in withdrawn} == {
         ("a", CLEARED, ClearReason.WITHDRAWN),
         ("b", CLEARED, ClearReason.WITHDRAWN),
+        ("d", CLEARED, ClearReason.WITHDRAWN),
     }
     assert flow.in_force(known, [HIGH])
+
+
+def steps(known: Flow, values: list[float], first: int = 0) -> list[Finding]:
+    """A point and a tick each second, ``first`` seconds after ``T`` and on."""
+    found = []
+    for number, value in enumerate(values, first):
+        at = number * SECOND
+        found += flow.step(known, SERIES, batch([(0, at, value)]), [Tick(T + at)], T + at)
+    return found
+
+
+def about(level: float, count: int) -> list[float]:
+    return [*(level + np.random.default_rng(count).uniform(-5, 5, count))]
+
+
+def test_nothing_is_found_in_a_stream_that_is_not_known_yet() -> None:
+    """120 blocks of 8 points have to be held before the next may be away from them: a stream
+    that doubles after 952 points, 119 blocks, is not told, one that does after 960 is, with the
+    8th point."""
+    young, known = Flow(), Flow()
+
+    assert steps(young, [*about(100, 952), *about(200, 80)]) == []
+    assert steps(known, [*about(100, 960), *about(200, 7)]) == []
+    [found] = steps(known, [200.0], 967)
+    assert (found.rule, found.state, found.at) == ("metric-odd", FIRING, T + 967 * SECOND)
+
+
+def test_what_the_metrics_found_in_a_log_that_nobody_took_in_is_let_go() -> None:
+    """It is open here, but no store has it: it ends without a word."""
+    known = Flow()
+    assert len(steps(known, [*about(100, 960), *about(200, 8)])) == 1
+
+    flow.missed(known, [])
+
+    assert flow.in_force(known, [])
+    assert steps(known, about(100, 32), 968) == []
+
+
+def test_the_service_scores_as_the_command_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same 1,500 points through the wire into the flow, in bodies of 7 and a tick after
+    every third, and as lines into ``opx score metrics``: bit for bit the same scores."""
+    values = np.random.default_rng(9).normal(50, 5, 1_500)
+    values[[400, 900, 1_300]] = [500.0, -80.0, 1e6]
+    told = [(T + n * SECOND, value) for n, value in enumerate(values.tolist())]
+    out = io.BytesIO()
+    lines = [json.dumps({"stream": "a", "timestamp": at, "value": v}) + "\n" for at, v in told]
+    score.run(io.BufferedReader(io.BytesIO("".join(lines).encode())), out)
+    expected = [json.loads(row)["score"] for row in out.getvalue().splitlines()]
+
+    said: list[float] = []
+    real = stream.step
+
+    def step(*given: Any) -> stream.Scores:
+        scores = real(*given)
+        said.extend(scores.score.tolist())
+        return scores
+
+    monkeypatch.setattr(stream, "step", step)
+    known, index, now = Flow(), wire.SeriesIndex(), told[-1][0]
+    for number, first in enumerate(range(0, len(told), 7)):
+        body = [
+            {"metric": "m", "labels": {"service": "orders"}, "timestamp": at, "value": value}
+            for at, value in told[first : first + 7]
+        ]
+        parsed = wire.parse(index, json.dumps(body).encode(), Incoming(now=now))
+        assert parsed.batch.points is not None
+        ticks = [Tick(now)] if number % 3 == 2 else []
+        flow.odd(known, {}, parsed.batch.points, ticks, now)
+    flow.odd(known, {}, None, [Tick(now)], now)
+
+    assert said == expected
+    assert sum(one > 0 for one in said) >= 3

@@ -7,8 +7,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from hypothesis import example, given, settings
@@ -19,7 +21,9 @@ from opx.core.base import canonical
 from opx.core.base.reads import Answer, Probe, ProbeKind, ProbeRead
 from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.detect import alerts, events, probes
-from opx.core.detect.finding import Finding, FindingState
+from opx.core.detect.finding import ClearReason, Finding, FindingState
+from opx.core.detect.metrics import stream
+from opx.core.detect.metrics.odd import Odd
 from opx.core.detect.ruled import book
 from opx.core.detect.ruled.book import Book
 from opx.core.detect.rules import DetectionRule
@@ -604,3 +608,161 @@ def test_the_laws_are_about_something() -> None:
 
     found = {one.rule for one in senses.findings}
     assert found == {"threshold/high", "ratio/share", "absence/gone", "logs/noise", "observer"}
+
+
+# ---------------------------------------------------------------- what is odd about metrics
+
+Block = tuple[int, bool]
+"""A sid, and whether its eight points, a second apart, are at twice the usual level."""
+Came = tuple[Ms, list[Block], bool]
+"""When, which blocks, and whether the clock ticked in it."""
+odd_laws = settings(max_examples=60, deadline=None)
+PIECES = st.sampled_from([20, stream.PIECE])
+
+
+@cache
+def warm() -> Any:
+    """The saved state that has seen 1,000 points of each of three streams about 100."""
+    rng, odd = np.random.default_rng(3), Odd()
+    sid = np.tile(np.arange(3, dtype=np.int32), 1_000)
+    at = T - 2_000 * SECOND + np.arange(1_000).repeat(3) * SECOND
+    odd.take(MetricBatch(sid=sid, at=at, value=rng.uniform(95, 105, 3_000)), SERIES, T)
+    assert odd.tick(SERIES, T) == []
+    return stored(odd.save())
+
+
+@st.composite
+def odd_logs(draw: st.DrawFn) -> list[Came]:
+    log: list[Came] = []
+    at = T
+    for _ in range(draw(st.integers(1, 20))):
+        at += draw(st.sampled_from([8 * SECOND, 8 * SECOND, MINUTE, 5 * MINUTE, 16 * MINUTE]))
+        sids = draw(st.lists(st.integers(0, 2), unique=True, max_size=3))
+        blocks = [(sid, draw(st.sampled_from([True, True, False]))) for sid in sids]
+        log.append((at, blocks, draw(st.booleans())))
+    return log
+
+
+@dataclass
+class Odds(Kept):
+    """The metric detector and its log, as the sense beat drives it."""
+
+    state: Odd = field(default_factory=lambda: Odd.load(warm()))
+    log: list[tuple[MetricBatch, bool, Ms]] = field(default_factory=list)
+    saved: Any = field(default_factory=warm)
+    saved_at: int = 0
+
+    def take(self, points: MetricBatch, ticked: bool, at: Ms) -> None:
+        self.log.append((points, ticked, at))
+        self.keep(self._step(points, ticked, at), self.state.departures.refreshed())
+
+    def save(self) -> None:
+        self.saved, self.saved_at = stored(self.state.save()), len(self.log)
+
+    def restart(self) -> None:
+        self.state = Odd.load(self.saved)
+        known = {one.id for one in self.findings}
+        for entry in self.log[self.saved_at :]:
+            assert {one.id for one in self._step(*entry)} <= known
+
+    def _step(self, points: MetricBatch, ticked: bool, at: Ms) -> list[Finding]:
+        edges = self.state.take(points, SERIES, at) if len(points) else []
+        return edges + (self.state.tick(SERIES, at) if ticked else [])
+
+
+def blocks(came: Came) -> MetricBatch:
+    at, whole, _ = came
+    back = np.tile(np.arange(7, -1, -1), len(whole))
+    return MetricBatch(
+        sid=np.array([sid for sid, _ in whole], np.int32).repeat(8),
+        at=at - back * SECOND,
+        value=np.array([200.0 if high else 100.0 for _, high in whole]).repeat(8) + back,
+    )
+
+
+def picked(points: MetricBatch, some: Any) -> MetricBatch:
+    return MetricBatch(sid=points.sid[some], at=points.at[some], value=points.value[some])
+
+
+@odd_laws
+@given(log=odd_logs(), cuts=st.lists(st.integers(0, 24), max_size=5), piece=PIECES)
+def test_metric_points_of_one_time_cut_in_any_way_give_the_same_findings(
+    log: list[Came], cuts: list[int], piece: int
+) -> None:
+    """As one commit, or as several of the same instant: the same edges, the same rows, the same
+    state, whether or not so many come that they cannot wait."""
+    whole, cut_up = Odds(), Odds()
+
+    with patch.object(stream, "PIECE", piece):
+        for came in log:
+            points, at, ticked = blocks(came), came[0], came[2]
+            whole.take(points, ticked, at)
+            for some in cut(range(len(points)), cuts):
+                cut_up.take(picked(points, np.array(some)), False, at)
+            cut_up.take(picked(points, slice(0)), ticked, at)
+
+    assert cut_up.findings == whole.findings
+    assert cut_up.rows == whole.rows
+    assert stored(cut_up.state.save()) == stored(whole.state.save())
+
+
+@odd_laws
+@given(
+    log=odd_logs(),
+    saves=st.sets(st.integers(0, 20)),
+    restarts=st.sets(st.integers(0, 20)),
+    piece=PIECES,
+)
+def test_a_restart_of_the_metrics_changes_nothing(
+    log: list[Came], saves: set[int], restarts: set[int], piece: int
+) -> None:
+    """After any commit, wherever they were last saved: the same edges, rows and state, and what
+    the replay finds again was known."""
+    steady, restarted = Odds(), Odds()
+
+    with patch.object(stream, "PIECE", piece):
+        for number, came in enumerate(log):
+            if number in saves:
+                restarted.save()
+            if number in restarts:
+                restarted.restart()
+            for one in (steady, restarted):
+                one.take(blocks(came), came[2], came[0])
+
+    assert restarted.findings == steady.findings
+    assert restarted.rows == steady.rows
+    assert stored(restarted.state.save()) == stored(steady.state.save())
+
+
+@odd_laws
+@given(log=odd_logs(), times=st.integers(2, 4))
+def test_metric_points_that_are_delivered_again_at_once_change_no_finding(
+    log: list[Came], times: int
+) -> None:
+    """Each point once, or up to four times in a row."""
+    once, often = Odds(), Odds()
+
+    for came in log:
+        points = blocks(came)
+        once.take(points, came[2], came[0])
+        often.take(picked(points, np.arange(len(points)).repeat(times)), came[2], came[0])
+
+    assert often.findings == once.findings
+    assert often.rows == once.rows
+
+
+def test_the_laws_of_the_metrics_are_about_something() -> None:
+    """A stream that leaves and comes back, one that leaves and is silent, one that stays."""
+    odd, at = Odds(), T
+    for number in range(150):
+        at += 8 * SECOND
+        here = [(0, number < 3), (1, False), *([(2, True)] if number < 3 else [])]
+        odd.take(blocks((at, here, True)), True, at)
+
+    edges = [(one.stream, one.state, one.cleared) for one in odd.findings]
+    assert edges == [
+        ("m{n=0}", FindingState.FIRING, None),
+        ("m{n=2}", FindingState.FIRING, None),
+        ("m{n=0}", FindingState.CLEARED, ClearReason.RESOLVED),
+        ("m{n=2}", FindingState.CLEARED, ClearReason.EXPIRED),
+    ]
