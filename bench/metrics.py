@@ -12,6 +12,7 @@ counters, restarts and deployments. What is flagged and what people would be tol
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Iterator
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from opx.core.detect.metrics.fields import LEVEL
 from opx.core.detect.metrics.held import Turn
+from opx.core.detect.metrics.odd import Odd
 from opx.core.detect.metrics.state import MetricState
 from opx.core.detect.metrics.stream import step
 from opx.core.ingest.signals import MetricBatch
@@ -184,6 +186,15 @@ def restart(streams: int) -> None:
         f"restart: save {between - began:.3f} s, load {ended - between:.3f} s,"
         f" {sum(array.nbytes for array in saved.values()) / streams:,.0f} bytes a stream,"
         f" scores after it identical: {same}"
+    )
+    began = time.process_time()
+    row = json.dumps(Odd(state=state).save())
+    between = time.process_time()
+    Odd.load(json.loads(row))
+    ended = time.process_time()
+    print(
+        f"  as the service's row of {len(row) / 1e6:.1f} MB:"
+        f" save {between - began:.3f} s, load {ended - between:.3f} s"
     )
 
 

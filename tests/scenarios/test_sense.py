@@ -74,7 +74,9 @@ class House:
         self.knowledge = knowledge
         self.start()
 
-    def start(self) -> None:
+    def start(self, telemetry: MemoryTelemetry | None = None) -> None:
+        """``telemetry``: what was flushed of it, if anything was."""
+        self.telemetry = telemetry or MemoryTelemetry()
         self.parts = Parts(
             store=self.store,
             clock=self.clock,
@@ -83,7 +85,7 @@ class House:
             signer=PlainSigner(),
             knowledge=self.knowledge,
         )
-        self.sense = Sense(self.parts, self.log, MemoryTelemetry())
+        self.sense = Sense(self.parts, self.log, self.telemetry)
 
     def teach(self, **known: Any) -> None:
         self.knowledge = replace(self.knowledge, **known)
@@ -411,15 +413,17 @@ async def odd_edges(house: House, numbers: list[int], **dies: bool) -> list[Any]
         await house.clock.advance(10 * SECOND)
         await house.log.append(block(number, house.clock.now()))
         if dies:
-            house.start()
+            await house.sense.save_detectors()
+            await house.telemetry.flush()
+            house.start(house.telemetry)
         await house.sense.take()
     found = [one for one in await house.find(Finding) if one.rule == "metric-odd"]
     return sorted(found, key=lambda one: one.at)
 
 
 def test_a_stream_that_leaves_is_found_and_is_over_when_it_is_back() -> None:
-    """Two blocks at twice the level and two at the old one, and brain dies before each of them:
-    one finding with an end, as when it lives."""
+    """Two blocks at twice the level and two at the old one, and brain dies before each of them,
+    everything saved but the metrics: one finding with an end, as when it lives."""
 
     async def main(**dies: bool) -> list[Any]:
         house = House(ManualClock(), Knowledge())
@@ -430,6 +434,42 @@ def test_a_stream_that_leaves_is_found_and_is_over_when_it_is_back() -> None:
 
     assert [one.cleared for one in steady] == [ClearReason.RESOLVED]
     assert restarted == steady
+
+
+def test_a_backlog_of_many_points_is_kept_in_portions() -> None:
+    """Three commits of the log with 20,000 points each, taken in at once: a commit of the store
+    after the second, which made them enough, and one after the third."""
+
+    async def main() -> int:
+        clock = ManualClock()
+        house = House(clock, Knowledge())
+        passed: list[str] = []
+        house.parts.failpoint = passed.append
+        for _ in range(3):
+            points = MetricBatch(
+                sid=np.full(20_000, 2, np.int32),
+                at=np.full(20_000, clock.now(), np.int64),
+                value=np.ones(20_000),
+            )
+            await house.log.append(Batch(series=tuple(WATCHED), points=points))
+        assert await house.sense.take() == 3
+        assert (await house.places())["sense"] == 3
+        return passed.count("committed")
+
+    assert virtual.run(main()) == 2
+
+
+def test_a_stream_that_stays_away_keeps_its_finding_open() -> None:
+    """Its row in the store expires a quarter of an hour and a minute after the newest block."""
+
+    async def main() -> tuple[list[Any], Ms]:
+        house = House(ManualClock(), Knowledge())
+        await house.know_streams()
+        return await odd_edges(house, [1, 1]), house.clock.now()
+
+    [found], now = virtual.run(main())
+
+    assert (found.state, found.expires_at) == (FindingState.FIRING, now + 16 * MINUTE)
 
 
 def test_the_metrics_are_saved_seldom_and_the_log_is_kept_for_them(

@@ -59,8 +59,8 @@ class _ProcessAction:
         """``{state, pid, start}`` of the program, once it is on its way neither up nor down; as it
         is if that takes long. ``Unavailable`` whenever it cannot be had."""
         deadline = time.monotonic() + (POLITE + LETHAL) / SECOND
-        program = self._client.target(target)
         try:
+            program = self._client.target(target)
             process = await self._client.look(program)
             while not (process.up or process.down) and time.monotonic() < deadline:
                 await asyncio.sleep(LOOK_EVERY / SECOND)

@@ -15,14 +15,25 @@ from dataclasses import dataclass, field, replace
 from opx.core.base.time import Ms
 from opx.core.correlate import score
 from opx.core.correlate.episode import QUIET, Episode, Group, Member
+from opx.core.detect import probes
 from opx.core.detect.finding import Finding, FindingKind
+from opx.core.detect.probes import Failure
 from opx.core.ingest.signals import Severity
+
+_DEAD = frozenset({Failure.REFUSED, Failure.NOT_RUNNING})
+
+
+def is_own(finding: Finding) -> bool:
+    """Whether it is trouble of its own, whatever is ill beneath: a process that is not there
+    does not suffer from whom it calls."""
+    return finding.rule == probes.RULE and finding.evidence.get("failure") in _DEAD
 
 
 @dataclass(slots=True)
 class Part:
     """One group's share. ``firing``: the ids of what speaks against it now, ``open``: of the
-    symptoms among them, ``seen``: of all that has fired. ``well``, ``cleared_at``: when the
+    symptoms among them, ``seen``: of all that has fired, ``own``: of what still does and is
+    nobody else's doing. ``well``, ``cleared_at``: when the
     last of the firing, of the open, was over."""
 
     since: Ms
@@ -35,6 +46,7 @@ class Part:
     firing: set[str] = field(default_factory=set)
     open: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
+    own: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, member: Member) -> Part:
@@ -63,9 +75,12 @@ class Part:
         self.seen.add(finding.id)
         if finding.kind is FindingKind.SYMPTOM:
             self.open.add(finding.id)
+        if is_own(finding):
+            self.own.add(finding.id)
 
     def clear(self, finding: Finding) -> None:
         self.firing.discard(finding.id)
+        self.own.discard(finding.id)
         if not self.firing:
             self.well = max(finding.at, self.well or 0)
         if finding.id in self.open:

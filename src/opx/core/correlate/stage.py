@@ -23,7 +23,7 @@ from opx.core.base import ids
 from opx.core.base.time import DAY, Ms
 from opx.core.correlate import problems
 from opx.core.correlate.episode import Episode, Group, Ruling, Suppressed
-from opx.core.correlate.live import Live, by_name, survivor
+from opx.core.correlate.live import Live, by_name, is_own, survivor
 from opx.core.correlate.problems import Topology
 from opx.core.detect.finding import Finding, FindingKind, FindingState
 
@@ -158,7 +158,7 @@ def step(
             if live is not None and _relapsed(live, group, finding):
                 _part(state, out, live, group)
                 live = None
-            if live is None or finding.at < live.parts[group].since:
+            if live is None or _displaced(live, group, finding):
                 live = _place(state, out, group, finding, topology)
             _fire(state, group, live, finding)
         elif live is not None and live.seen(group, finding.id):
@@ -225,7 +225,12 @@ def _place(
     if not near:
         return state.live.get(group) or _begun(state, group, finding)
     since = {one: state.live[one].parts[one].since for one in near}
-    root = problems.roots({**since, group: finding.at}, topology.below)
+
+    def below(one: Group) -> tuple[Group, ...]:
+        own = is_own(finding) if one == group else bool(state.live[one].parts[one].own)
+        return () if own else topology.below(one)
+
+    root = problems.roots({**since, group: finding.at}, below)
     held = [one for one in root if one in state.live]
     by_root: dict[Group, dict[str, Live]] = {}
     for live in (state.live[one] for one in held):
@@ -235,7 +240,8 @@ def _place(
         place: _merge(state, out, place, list(lives.values()), finding.at)
         for place, lives in by_root.items()
     }
-    if root[group] == group and group not in homes and group not in state.live:
+    before = state.live.get(group)
+    if root[group] == group and group not in homes and (before is None or before.root != group):
         homes[group] = _begun(state, group, finding)
     for one in held:
         live, home = state.live[one], homes.get(root[one]) or state.live[root[one]]
@@ -245,6 +251,13 @@ def _place(
             out.moved(one, live, home)
             state.rest(live)
     return homes.get(root[group]) or state.live[root[group]]
+
+
+def _displaced(live: Live, group: Group, finding: Finding) -> bool:
+    """Whether a finding may tell that its group belongs elsewhere: it was ill for longer, or is
+    ill by itself, which was not known."""
+    part = live.parts[group]
+    return finding.at < part.since or (is_own(finding) and not part.own and live.root != group)
 
 
 def _relapsed(live: Live, group: Group, finding: Finding) -> bool:

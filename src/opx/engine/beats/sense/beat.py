@@ -11,7 +11,7 @@ is thrown away and rebuilt from the store: memory is never ahead of what is kept
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from opx.core.base.reads import Answer, ProbeRead
 from opx.core.base.time import Ms
@@ -28,6 +28,10 @@ from opx.engine.beats.sense import probing
 from opx.engine.beats.sense.keeping import Derived, Keeping
 from opx.engine.beats.sense.memory import MOST_CHUNKS, Memory, load
 from opx.engine.ports import Chunk, ReadTx, Tail, Telemetry, Where
+
+MOST_POINTS = 32_768
+"""Points after which a commit of the store is made: in seconds, even if one stream brings all of
+them, each of which waits for the one before. Between commits others have their turn."""
 
 
 class Sense:
@@ -52,9 +56,10 @@ class Sense:
             chunks = self._tail.read(memory.seq, MOST_CHUNKS)
             if not chunks:
                 return 0
-            self._memory = None  # what follows changes it; only a commit makes it true
-            self.taking = chunks[0].at
-            await self._commit(memory, self._detect(memory, chunks), chunks[-1].seq)
+            for some in _portions(chunks):
+                self._memory = None  # what follows changes it; only a commit makes it true
+                self.taking = some[0].at
+                await self._commit(memory, self._detect(memory, some), some[-1].seq)
             self.taking = None
             return len(chunks)
 
@@ -160,6 +165,16 @@ class Sense:
         if catalogue is not self._drawn_from:
             self._topology, self._drawn_from = Topology.of(catalogue), catalogue
         return self._topology
+
+
+def _portions(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
+    """One after the other, each as long as it has few points."""
+    first = points = 0
+    for number, chunk in enumerate(chunks, 1):
+        points += 0 if chunk.points is None else len(chunk.points)
+        if points >= MOST_POINTS or number == len(chunks):
+            yield chunks[first:number]
+            first, points = number, 0
 
 
 def _said(tx: ReadTx, now: Ms) -> tuple[list[Silence], list[Ruling]]:

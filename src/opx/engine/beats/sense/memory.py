@@ -185,5 +185,5 @@ async def _replay(memory: Memory, tail: Tail, telemetry: Telemetry) -> None:
                 flow.ruled(*brought)
             if chunk.seq > memory.metrics_at:
                 flow.odd(*brought)
+            await asyncio.sleep(0)  # all may take seconds, and the heart has to beat
         after = chunks[-1].seq
-        await asyncio.sleep(0)  # it may take seconds, and others have to say that they are alive
