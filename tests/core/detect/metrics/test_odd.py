@@ -161,3 +161,18 @@ def test_what_is_damaged_is_said_to_be(path: tuple[Any, ...], to: Any) -> None:
         Odd.load(_changed(saved, *path, to=to))
     with pytest.raises(Damaged):
         Odd.load({"something": "else"})
+
+
+def test_what_a_stream_sends_in_bulk_is_not_all_scored() -> None:
+    """Of three thousand points of one stream its newest 1,024 are, of another beside it all; the
+    rest is counted, and nothing is kept twice after a restart."""
+    odd = Odd()
+    sid = [0, 1] * 500 + [0] * 2_500
+    batch = points(sid, T, np.arange(len(sid), dtype=np.float64))
+    batch.at[:] = T + np.arange(len(sid)) * SECOND
+
+    odd.take(batch, known(2), T)
+    odd.tick(known(2), T)
+
+    assert (odd.state.points, odd.skipped, odd.taken) == (1_024 + 500, 3_000 - 1_024, 3_500)
+    assert Odd.load(stored(odd)).taken == 3_500

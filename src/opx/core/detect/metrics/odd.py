@@ -30,6 +30,9 @@ FORM = 1
 MOST_STREAMS = 32_768
 """Streams that are known at once, at 1.2 KB each: 40 MB to hold, and to write when it is saved.
 Beyond that the least useful go."""
+MOST_ALIKE = 1_024
+"""Points of one stream that are scored together, the newest: a stream is taken a point after the
+other, so more of them at one go would hold up all others. What is sent in bulk is history."""
 _COLUMNS = {"sid": np.int32, "at": np.int64, "value": np.float64}
 _KINDS = "iuf"
 
@@ -37,17 +40,19 @@ _KINDS = "iuf"
 @dataclass(slots=True, kw_only=True)
 class Odd:
     """``waiting``: points to be scored at the next tick, or when there are ``stream.PIECE`` of
-    them; ``count``: how many that are."""
+    them; ``count``: how many that are. ``skipped``: points that came in bulk and were not
+    scored."""
 
     state: MetricState = field(default_factory=lambda: MetricState(MOST_STREAMS))
     departures: Departures = field(default_factory=Departures)
     waiting: list[MetricBatch] = field(default_factory=list)
     count: int = 0
+    skipped: int = 0
 
     @property
     def taken(self) -> int:
         """Points so far, those that wait too."""
-        return self.state.points + self.count
+        return self.state.points + self.skipped + self.count
 
     def take(self, points: MetricBatch, series: Mapping[int, Series], now: Ms) -> list[Finding]:
         """Let these wait. The edges of whole pieces, where there are enough for one: mostly
@@ -81,6 +86,7 @@ class Odd:
             "form": FORM,
             "state": {name: _packed(array) for name, array in self.state.save().items()},
             "open": self.departures.save(),
+            "skipped": self.skipped,
             "waiting": {name: _packed(getattr(points, name)) for name in _COLUMNS},
         }
 
@@ -99,6 +105,7 @@ class Odd:
                 departures=Departures.load(saved["open"]),
                 waiting=[points] if len(points) else [],
                 count=len(points),
+                skipped=int(saved["skipped"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Damaged(f"the metric detector's state: {error!r}") from error
@@ -112,8 +119,26 @@ class Odd:
         return MetricBatch(**columns)
 
     def _score(self, points: MetricBatch, series: Mapping[int, Series], now: Ms) -> list[Finding]:
+        newest = _newest(points)
+        self.skipped += len(points) - len(newest)
+        points = newest
         scores = stream.step(self.state, points)
         return self.departures.step(self.state, points, scores, series, now)
+
+
+def _newest(points: MetricBatch) -> MetricBatch:
+    """Without those of a stream that are followed by ``MOST_ALIKE`` others of it."""
+    if len(points) <= MOST_ALIKE:
+        return points
+    _, own, counts = np.unique(points.sid, return_inverse=True, return_counts=True)
+    if counts.max() <= MOST_ALIKE:
+        return points
+    order = np.argsort(own, kind="stable")
+    ends = np.cumsum(counts)
+    follow = np.empty(len(own), np.int64)
+    follow[order] = np.repeat(ends, counts) - np.arange(len(own)) - 1
+    kept = follow < MOST_ALIKE
+    return MetricBatch(**{name: getattr(points, name)[kept] for name in _COLUMNS})
 
 
 def _part(points: MetricBatch, start: int, end: int) -> MetricBatch:
