@@ -21,7 +21,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from opx.bench import alerts, halt, idle, latency, page, recovery
+from opx.bench import alerts, halt, idle, latency, page, recovery, replay
 from opx.bench.crash import crash
 from opx.bench.figures import Figure, Tell
 from opx.cli import show
@@ -36,11 +36,13 @@ class What(StrEnum):
     PAGE = "page"
     LATENCY = "latency"
     HALT = "halt"
+    REPLAY = "replay"
     ALL = "all"
 
 
 ALERTS_S, IDLE_S = 10.0, 20.0
 RECOVERIES, KILLS = 5, 60
+REPLAY_S = 4.0
 ACKNOWLEDGED, BREACHES, HALTS = 100, 200, 100
 
 
@@ -67,6 +69,7 @@ def bench(
         What.PAGE: lambda: page.measure(times or ACKNOWLEDGED, tell),
         What.LATENCY: lambda: latency.measure(times or BREACHES, tell),
         What.HALT: lambda: halt.measure(times or HALTS, seed, tell),
+        What.REPLAY: lambda: replay.measure(seconds or REPLAY_S, tell),
     }
     found: list[Figure] = []
     failed: dict[str, str] = {}
