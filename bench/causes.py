@@ -12,14 +12,13 @@ reach, the one whose own metric moved most, callees before their callers.
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from opx.bench.detect import causes as petshop
 from opx.core.analyse.causes import ranking, reading, shifts
 from opx.core.analyse.causes.case import Case, Target
 from opx.playground.simulator import cases, faults
@@ -73,41 +72,10 @@ RULES: dict[str, Rule] = {"ours": ours, "simple rule": simple}
 
 def recorded(data: Path) -> Iterator[tuple[str, Case, str]]:
     """(scenario, case, cause) of every case under ``data``."""
-    for scenario in sorted(p for p in data.iterdir() if (p / "noissue" / "metrics.csv").exists()):
-        baseline, graph = _metrics(scenario / "noissue" / "metrics.csv"), _graph(scenario)
-        for folder in sorted(scenario.glob("*/issue*")):
-            truth = json.loads((folder / "target.json").read_text())
-            target = {name: truth["target"][name] for name in ("node", "metric", "agg")}
-            yield (
-                f"{scenario.name} {folder.parent.name}",
-                Case(
-                    target=Target(**target),
-                    graph=graph,
-                    baseline=baseline,
-                    incident=_metrics(folder / "metrics.csv"),
-                    period_s=300,
-                ),
-                truth["root_cause"]["node"],
-            )
-
-
-def _metrics(path: Path) -> dict[str, dict[str, list[float]]]:
-    with path.open() as file:
-        rows = list(csv.reader(file))
-    nodes, metrics, aggs = rows[:3]
-    numbers = [row for row in rows[3:] if len(row) == len(nodes) and row[0][:1].isdigit()]
-    found: dict[str, dict[str, list[float]]] = {}
-    for column, node in enumerate(nodes[1:], start=1):
-        values = [float(row[column] or "nan") for row in numbers]
-        found.setdefault(node, {})[f"{metrics[column]}/{aggs[column]}"] = values
-    return found
-
-
-def _graph(scenario: Path) -> dict[str, list[str]]:
-    with (scenario / "graph.csv").open() as file:
-        head, *rows = csv.reader(file)
-    called = [(row[0], zip(head[1:], row[1:], strict=True)) for row in rows]
-    return {caller: [node for node, cell in cells if float(cell or 0)] for caller, cells in called}
+    for one in petshop.read(data):
+        target = Target(**{name: one.body["target"][name] for name in ("node", "metric", "agg")})
+        case = Case(**{**one.body, "target": target})
+        yield one.name, case, one.cause
 
 
 def simulated(seeds: range) -> Iterator[tuple[list[str], Case, str]]:

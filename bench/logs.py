@@ -13,35 +13,14 @@ systems.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import time
 from pathlib import Path
 
-import numpy as np
-
+from opx.bench.detect import templates
 from opx.core.detect.logs.miner import Miner
 
 LINES = 320_000
-
-
-def lines_of(folder: Path, many: int) -> tuple[list[str], int]:
-    """The stream, and how many true templates it is made of."""
-    contents: list[str] = []
-    true = 0
-    for path in sorted(folder.glob("*/*log_structured.csv")):
-        with path.open(encoding="utf-8", errors="replace") as file:
-            rows = list(csv.DictReader(file))
-        contents += [row["Content"].replace("\n", " ") for row in rows]
-        true += len({row["EventId"] for row in rows})
-    if not contents:
-        raise SystemExit(f"no */*log_structured.csv below {folder}")
-    random = np.random.default_rng(1)
-    order = random.integers(0, len(contents), many)
-    codes = np.frombuffer("\n".join(contents[at] for at in order).encode(), np.uint8).copy()
-    digits = (codes >= ord("0")) & (codes <= ord("9"))
-    codes[digits] = random.integers(ord("0"), ord("9") + 1, int(digits.sum()), np.uint8)
-    return codes.tobytes().decode().split("\n"), true
 
 
 def resident() -> int:
@@ -54,7 +33,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--lines", type=int, default=LINES)
     asked = parser.parse_args()
-    lines, true = lines_of(asked.data, asked.lines)
+    told = templates.systems(asked.data, corrected=False)
+    lines = templates.mixed(told, asked.lines, 1)
+    true = sum(len(set(system.groups)) for system in told)
     before = resident()
     miner = Miner()
     began = time.process_time()
@@ -62,10 +43,10 @@ def main() -> None:
         miner.add(line).id  # noqa: B018
     took = time.process_time() - began
     grown = resident() - before
-    templates = sum(1 for _ in miner.roots())
+    made = sum(1 for _ in miner.roots())
     print(
         f"{len(lines):,} lines, {len(set(lines)):,} distinct: {len(lines) / took:,.0f} lines/s,"
-        f" {templates:,} templates ({true:,} true), {miner.made:,} made,"
+        f" {made:,} templates ({true:,} true), {miner.made:,} made,"
         f" {miner.forgotten:,} forgotten, memory grown by {grown / 1e6:.0f} MB"
     )
 

@@ -35,8 +35,10 @@ _Series = dict[str, dict[str, list[float | None]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """``body``: what is ranked. ``cause``: the node that was broken."""
+    """``name``: its scenario and split. ``body``: what is ranked. ``cause``: the node that was
+    broken."""
 
+    name: str
     body: dict[str, Any]
     cause: str
 
@@ -80,7 +82,8 @@ def read(folder: Path) -> Iterator[Case]:
                 "incident": _series(truth.parent / "metrics.csv"),
                 "period_s": PERIOD_S,
             }
-            yield Case(body=body, cause=told["root_cause"]["node"])
+            name = f"{scenario.name} {truth.parent.parent.name}"
+            yield Case(name=name, body=body, cause=told["root_cause"]["node"])
 
 
 def _place(case: Case, scorers: Scorers) -> int:

@@ -159,19 +159,23 @@ def _means(
     return figures
 
 
-def _speed(told: list[System], seed: int) -> list[Figure]:
-    """Lines of all systems in any order, every digit drawn anew, so that few come twice; each
-    has its template before the next is looked at."""
+def mixed(told: list[System], many: int, seed: int) -> list[str]:
+    """Lines of all systems in any order, every digit drawn anew, so that few come twice."""
     rng = np.random.default_rng(seed)
     lines = [line for system in told for line in system.lines]
-    text = "\n".join(lines[number] for number in rng.integers(0, len(lines), MIXED))
+    text = "\n".join(lines[number] for number in rng.integers(0, len(lines), many))
     codes = np.frombuffer(text.encode(), np.uint8).copy()
     digits = (codes >= ord("0")) & (codes <= ord("9"))
     codes[digits] = rng.integers(ord("0"), ord("9") + 1, int(digits.sum()), np.uint8)
-    mixed = codes.tobytes().decode().split("\n")
+    return codes.tobytes().decode().split("\n")
+
+
+def _speed(told: list[System], seed: int) -> list[Figure]:
+    """Each line has its template before the next is looked at."""
+    lines = mixed(told, MIXED, seed)
     miner = Miner()
     began = time.process_time()
-    for line in mixed:
+    for line in lines:
         miner.add(line)
     spent = time.process_time() - began
     true = sum(len(set(system.groups)) for system in told)
@@ -183,7 +187,7 @@ def _speed(told: list[System], seed: int) -> list[Figure]:
             anchor="Drain3 14,000, with masks 20,000",
             must="80,000/s",
             aim="200,000/s",
-            note=f"{MIXED:,} lines mixed and with new digits, {len(set(mixed)):,} of them distinct",
+            note=f"{MIXED:,} lines mixed and with new digits, {len(set(lines)):,} of them distinct",
         ),
         Figure(
             name="log templates made of these, times the true number",

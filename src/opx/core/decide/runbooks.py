@@ -17,6 +17,7 @@ from opx.core.base import ids
 from opx.core.base.expressions import Expression
 from opx.core.base.reads import Probe
 from opx.core.base.time import MINUTE, SECOND, Ms
+from opx.core.correlate.episode import Group
 from opx.core.decide.actions import Blast
 
 REFERENCE = re.compile(r"\$\{\{\s*(inputs|service)\.([a-z][a-z0-9_]*)\s*\}\}")
@@ -124,6 +125,11 @@ class Proposal:
     @property
     def plan(self) -> str:
         return ids.derived("plan", self)
+
+    @property
+    def group(self) -> Group:
+        """The service that it is on."""
+        return Group(self.environment, self.service)
 
     @property
     def place(self) -> str:

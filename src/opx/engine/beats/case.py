@@ -14,7 +14,9 @@ from opx.core.act.run import ENDED, OrderRecord, OrderStatus, Run
 from opx.core.analyse.insight import Insight
 from opx.core.base.calendars import Calendar
 from opx.core.base.time import HOUR, MINUTE, Ms
+from opx.core.correlate import stage as correlate
 from opx.core.correlate.episode import Episode, Group
+from opx.core.correlate.problems import Topology
 from opx.core.decide import targets
 from opx.core.decide.case import (
     Approval,
@@ -64,8 +66,9 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knowledge:
-    """The documents in force, bound: what people taught opx. ``problems``: those that are not
-    in it; without the policy that people applied, ``policy`` is the strictest."""
+    """The documents in force, bound: what people taught opx. ``topology``: who depends on whom by
+    them. ``problems``: those that are not in it; without the policy that people applied,
+    ``policy`` is the strictest."""
 
     catalogue: Catalogue = field(default_factory=Catalogue)
     runbooks: tuple[Runbook, ...] = ()
@@ -73,6 +76,10 @@ class Knowledge:
     rules: tuple[DetectionRule, ...] = ()
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    topology: Topology = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "topology", Topology.of(self.catalogue))
 
     def runbook(self, name: str) -> Runbook | None:
         return next((runbook for runbook in self.runbooks if runbook.name == name), None)
@@ -136,19 +143,25 @@ def witnesses(tx: ReadTx, incident: Incident, knowledge: Knowledge) -> tuple[Wit
     episode = tx.get(Episode, incident.episode)
     if episode is None:
         return ()
-    group = incident.group
-    found = tx.find(
-        Finding,
-        Where("identity.environment", "eq", group.environment),
-        Where("identity.service", "eq", group.service),
-        Where("at", "ge", episode.started_at),
-        order="-at",
-        limit=MOST_FINDINGS,
-    )
+    found = findings_of_group(tx, episode, incident.group)
     symptoms = {(one.rule, one.identity) for one in found if one.kind is FindingKind.SYMPTOM}
     known = ((knowledge.rule(rule), identity) for rule, identity in sorted(symptoms, key=str))
     made = (Witness.of(rule, identity) for rule, identity in known if rule is not None)
     return tuple(one for one in made if one is not None)
+
+
+def findings_of_group(tx: ReadTx, episode: Episode, group: Group) -> list[Finding]:
+    """Those of one group in an episode, newest first; at most ``MOST_FINDINGS``."""
+    environment, service = correlate.identity_of(group)
+    found = tx.find(
+        Finding,
+        Where("identity.environment", "eq", environment),
+        Where("identity.service", "eq", service),
+        Where("at", "ge", episode.started_at),
+        order="-at",
+        limit=MOST_FINDINGS,
+    )
+    return [finding for finding in found if correlate.group_of(finding) == group]
 
 
 def _beneath(own: Iterable[Witness], group: Group, knowledge: Knowledge) -> tuple[Witness, ...]:
@@ -191,7 +204,7 @@ def _runs(tx: ReadTx, at: Mapping[str, Ms]) -> tuple[Busy, ...]:
     return tuple(
         Busy(
             run=run.id,
-            group=Group(run.proposal.environment, run.proposal.service),
+            group=run.proposal.group,
             at=at[run.id],
         )
         for run in found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from opx.core.act.run import ENDED, Run, RunStatus
@@ -20,9 +20,7 @@ from opx.core.analyse.insight import InsightType, Ranked
 from opx.core.analyse.past import Past
 from opx.core.base import ids
 from opx.core.base.time import MINUTE, Ms
-from opx.core.correlate import stage as correlate
 from opx.core.correlate.episode import Episode, Group
-from opx.core.correlate.problems import Topology
 from opx.core.decide import gate, proposals, targets
 from opx.core.decide.case import Approval, Lease
 from opx.core.decide.decision import Reason
@@ -32,7 +30,7 @@ from opx.core.detect.finding import Finding
 from opx.core.incident import lifecycle
 from opx.core.incident.incident import Incident, Status
 from opx.core.incident.lifecycle import Change
-from opx.core.ingest.services import Catalogue, Service
+from opx.core.ingest.services import Service
 from opx.core.notify import edges
 from opx.engine import journal
 from opx.engine.beats import case as cases
@@ -58,8 +56,6 @@ class Respond:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._turn = asyncio.Semaphore(TURNS)
-        self._drawn = Topology()
-        self._drawn_from: Catalogue | None = None
 
     async def segment(self, request: StartRequest) -> None:
         """Explain each incident and, if a runbook fits and none is at work, propose a run."""
@@ -73,7 +69,11 @@ class Respond:
                         await self._respond([incident])
 
     async def _respond(self, incidents: Sequence[str]) -> None:
-        blamed = {id: await self._trace(id) for id in incidents}
+        known = self._parts.knowledge
+        found: dict[str, list[Finding]] = {}
+        if known.rules and known.topology.callees:  # rules to ask, and a way to go
+            found = await self._parts.store.read(lambda tx: _found(tx, incidents))
+        blamed = {id: await self._trace(found.get(id, [])) for id in incidents}
 
         def all_or_none(tx: WriteTx) -> None:
             for incident in incidents:
@@ -81,25 +81,14 @@ class Respond:
 
         await self._parts.store.write(all_or_none)
 
-    async def _trace(self, incident_id: str) -> tuple[Ranked, ...]:
+    async def _trace(self, findings: Sequence[Finding]) -> tuple[Ranked, ...]:
         """Who has how much of the blame, where rules with numbers found the trouble."""
-        parts, topology = self._parts, self._topology()
-        rules = parts.knowledge.rules
-        if not rules or not topology.callees:
-            return ()
-        findings = await parts.store.read(lambda tx: _found(tx, incident_id))
-        traced = tracing.trace(findings, rules, topology)
+        parts, known = self._parts, self._parts.knowledge
+        traced = tracing.trace(findings, known.rules, known.topology) if findings else None
         if traced is None:
             return ()
         answers = await parts.ask(tracing.needs(traced, parts.clock.now()))
-        return tracing.ranked(traced, answers, topology)
-
-    def _topology(self) -> Topology:
-        """Who depends on whom, by the documents in force."""
-        catalogue = self._parts.knowledge.catalogue
-        if catalogue is not self._drawn_from:
-            self._drawn, self._drawn_from = Topology.of(catalogue), catalogue
-        return self._drawn
+        return tracing.ranked(traced, answers, known.topology)
 
     def _open(self, tx: WriteTx, incident_id: str, blamed: tuple[Ranked, ...]) -> None:
         parts = self._parts
@@ -107,13 +96,13 @@ class Respond:
         incident = tx.get(Incident, incident_id)
         if incident is None or incident.status in (Status.RESOLVED, Status.CLOSED):
             return
-        episode = tx.get(Episode, incident.episode)
-        if episode is None:
+        episode, active = tx.get(Episode, incident.episode), cases.active(tx, incident.id)
+        if episode is None or _busy(active):
             return
         service = parts.knowledge.service(incident.group.environment, incident.group.service)
         facts = facts_of(tx, episode, service, parts.knowledge, now)
         insight = rules.explain(replace(facts, ranked=blamed), now)
-        if self._at_work(tx, incident, insight.type, now):
+        if self._still(tx, incident, active, insight.type, now):
             return
         if tx.add(insight) or incident.insight != insight.id:
             tx.append(journal.entry(now, incident.id, "insight.made", ACTOR, insight=insight))
@@ -125,17 +114,20 @@ class Respond:
             return
         self._propose(tx, incident, proposed.proposal, insight.type, now)
 
-    def _at_work(self, tx: WriteTx, incident: Incident, type: InsightType, now: Ms) -> bool:
-        """Whether a run is. One that has not begun ends here when it is for something else than
-        the incident has turned out to be: another service, or another kind of trouble."""
-        active = cases.active(tx, incident.id)
-        for run in active:
-            proposed = Group(run.proposal.environment, run.proposal.service)
-            other = proposed != incident.group or run.type not in ("", type)
-            if run.status in _UNBEGUN and other:
-                end(tx, run, RunStatus.REFUSED, Reason.CAUSE_ELSEWHERE, now)
-                active = [one for one in active if one is not run]
-        return bool(active)
+    def _still(
+        self, tx: WriteTx, incident: Incident, active: list[Run], type: InsightType, now: Ms
+    ) -> bool:
+        """Whether a run goes on. One that has not begun ends here when it is for something else
+        than the incident has turned out to be: another service, or another kind of trouble."""
+        idle = [
+            run
+            for run in active
+            if run.status in _UNBEGUN
+            and (run.proposal.group != incident.group or run.type not in ("", type))
+        ]
+        for run in idle:
+            end(tx, run, RunStatus.REFUSED, Reason.CAUSE_ELSEWHERE, now)
+        return len(idle) < len(active)
 
     def _propose(
         self, tx: WriteTx, incident: Incident, proposal: Proposal, type: InsightType, now: Ms
@@ -174,6 +166,22 @@ class Respond:
         if tx.add(decision):
             tx.append(journal.entry(now, incident.id, "run.decided", ACTOR, decision=decision))
             self._parts.tell(tx, edges.asks(incident, decision, None, now))
+
+
+def _busy(active: Sequence[Run]) -> bool:
+    """Whether there is nothing to propose: runs are at work, and none has yet to begin."""
+    return bool(active) and all(run.status not in _UNBEGUN for run in active)
+
+
+def _found(tx: ReadTx, incidents: Iterable[str]) -> dict[str, list[Finding]]:
+    """What was found of each on which no run is at work already."""
+    found: dict[str, list[Finding]] = {}
+    for id in incidents:
+        incident = tx.get(Incident, id)
+        episode = tx.get(Episode, incident.episode) if incident is not None else None
+        if episode is not None and not _busy(cases.active(tx, id)):
+            found[id] = findings_of(tx, episode)
+    return found
 
 
 def facts_of(
@@ -224,30 +232,11 @@ def _past(tx: ReadTx, group: Group) -> list[Past]:
     ]
 
 
-def _found(tx: ReadTx, incident_id: str) -> list[Finding]:
-    incident = tx.get(Incident, incident_id)
-    episode = tx.get(Episode, incident.episode) if incident is not None else None
-    return findings_of(tx, episode) if episode is not None else []
-
-
 def findings_of(tx: ReadTx, episode: Episode) -> list[Finding]:
     """The findings of an episode, newest first; at most 200 of each group in it, which is
     plenty to explain it."""
-    found = [finding for group in episode.groups for finding in _of_group(tx, episode, group)]
+    found = [one for group in episode.groups for one in cases.findings_of_group(tx, episode, group)]
     return sorted(found, key=lambda finding: (-finding.at, finding.id))
-
-
-def _of_group(tx: ReadTx, episode: Episode, group: Group) -> list[Finding]:
-    environment, service = correlate.identity_of(group)
-    found = tx.find(
-        Finding,
-        Where("identity.environment", "eq", environment),
-        Where("identity.service", "eq", service),
-        Where("at", "ge", episode.started_at),
-        order="-at",
-        limit=cases.MOST_FINDINGS,
-    )
-    return [finding for finding in found if correlate.group_of(finding) == group]
 
 
 def change(tx: WriteTx, incident: Incident, what: Change, now: Ms, into: str = "") -> Incident:

@@ -77,7 +77,7 @@ def blast_radius(case: Case, now: Ms) -> GuardResult:
 
 def _hit(case: Case, proposal: Proposal, whole_host: bool) -> frozenset[Group]:
     """The service, or all on its host, and whatever depends on them."""
-    first = {Group(proposal.environment, proposal.service)}
+    first = {proposal.group}
     if whole_host:
         host = targets.host(proposal.target)
         for place, service in case.catalogue.services.items():

@@ -8,10 +8,10 @@ over the catalogue. It must never connect services that no document connects.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from opx.core.correlate.episode import Group
+from opx.core.correlate.problems import Topology
 from opx.core.ingest.services import Catalogue
 
 
@@ -29,12 +29,8 @@ def beneath(catalogue: Catalogue, group: Group) -> frozenset[Group]:
 
 def hit_by(catalogue: Catalogue, groups: Iterable[Group]) -> frozenset[Group]:
     """These, and all that depend on one of them, directly or not."""
-    callers: defaultdict[Group, list[Group]] = defaultdict(list)
-    for environment, name in catalogue.services:
-        caller = Group(environment, name)
-        for callee in callees(catalogue, caller):
-            callers[callee].append(caller)
-    return _walk(groups, lambda one: callers.get(one, []))
+    callers = Topology.of(catalogue).callers
+    return _walk(groups, lambda one: callers.get(one, ()))
 
 
 def _walk(groups: Iterable[Group], onward: Callable[[Group], Iterable[Group]]) -> frozenset[Group]:

@@ -89,10 +89,7 @@ def cause(case: Case, now: Ms) -> GuardResult:
 
     A caller's time and errors hold those of whom it calls, so it may look guilty first."""
     place = case.incident.group
-    aimed = case.proposal is None or (
-        (case.proposal.environment, case.proposal.service) == (place.environment, place.service)
-    )
-    if not aimed:
+    if case.proposal is not None and case.proposal.group != place:
         detail = f"it comes from {place.environment}/{place.service}"
         return deny("cause", Reason.CAUSE_ELSEWHERE, detail)
     ill = [one for one in case.witnesses if one.breached(case.answers)]

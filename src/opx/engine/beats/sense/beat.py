@@ -17,11 +17,9 @@ from opx.core.base.reads import Answer, ProbeRead
 from opx.core.base.time import Ms
 from opx.core.correlate import stage as correlate
 from opx.core.correlate.episode import Ruling
-from opx.core.correlate.problems import Topology
 from opx.core.correlate.silences import Silence, apply
 from opx.core.detect import alerts, events, flow, probes
 from opx.core.detect.finding import Finding
-from opx.core.ingest.services import Catalogue
 from opx.core.ingest.signals import Alert, Event, Item, LogLine, Rejected, Tick
 from opx.engine.beats.parts import Parts
 from opx.engine.beats.sense import probing
@@ -43,8 +41,6 @@ class Sense:
         self._tail = tail
         self._telemetry = telemetry
         self._memory: Memory | None = None
-        self._topology = Topology()
-        self._drawn_from: Catalogue | None = None
         self._turn = asyncio.Lock()
         self.taking: Ms | None = None
         """When the oldest commit of the log that was read and is not kept was appended."""
@@ -143,7 +139,7 @@ class Sense:
 
     async def _commit(self, memory: Memory, derived: Derived, seq: int) -> None:
         """Correlate and keep everything with the position; on failure forget the memory."""
-        topology, now = self._dependencies(), derived.now
+        topology, now = self._parts.knowledge.topology, derived.now
         silences, derived.rulings = await self._parts.store.read(lambda tx: _said(tx, now))
         heard = apply(memory.held, derived.findings, silences, now, memory.groups.open)
         derived.held = heard.held
@@ -158,13 +154,6 @@ class Sense:
         if derived.new_rules:
             memory.saved_at = seq
         self._memory = memory
-
-    def _dependencies(self) -> Topology:
-        """Who depends on whom, by the documents in force."""
-        catalogue = self._parts.knowledge.catalogue
-        if catalogue is not self._drawn_from:
-            self._topology, self._drawn_from = Topology.of(catalogue), catalogue
-        return self._topology
 
 
 def _portions(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
