@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from tests.core.detect.ruled.kit import CLEARED, FIRING, Fed, Point, T, batch, edges, rule, series
@@ -122,3 +123,18 @@ def test_time_passes_once_for_each_of_its_values() -> None:
     assert split == [[], []]
     assert one.book.ratios.late == 0
     assert edges(one.take(2 * MINUTE)) == [(FIRING, 30_000)]
+
+
+def test_what_was_saved_may_be_loaded_again() -> None:
+    """A book that goes on from a saved state leaves it as it is: the next restart from it, too,
+    begins where it was saved."""
+    slow = rule("threshold", {"metric": "m", "stat": "p95", "window": "10s", "above": 2})
+    one = Fed([slow], [series(0)])
+    one.take(0, [(0, 0, 1.0)])
+    saved = book.save(one.book)
+    before = json.dumps(saved)
+
+    again = book.load(saved)
+    book.step(again, one.series, batch([(0, 1_000, 9.0)]), [], T + 1_000)
+
+    assert json.dumps(saved) == before

@@ -155,9 +155,11 @@ def save(book: Book) -> dict[str, Any]:
 
 
 def load(saved: Mapping[str, Any]) -> Book:
-    """The book that was saved; an empty one from ``{}``."""
+    """The book that was saved; an empty one from ``{}``. ``saved`` stays as it is: it may be
+    loaded again."""
     if not saved:
         return Book()
+    saved = canonical.plain(saved)  # a copy: the blocks go on with its lists
     rules = {row["hash"]: restored(row) for row in saved["rules"]}
     clock = LogClock(**saved["clock"])
     return Book(
