@@ -108,6 +108,18 @@ def _openings(opx: Opx, incident: dict[str, Any]) -> list[dict[str, Any]]:
     return opx.journal("incident.opened", subject=incident["id"])
 
 
+def test_a_fresh_opx_can_replay_what_it_decided(opx: Opx) -> None:
+    """The shipped runbooks stand in the journal too, so the decision that none of them fits is
+    made again from it, and the incident comes to the same hash."""
+    incident = opx.incidents()[0]["id"]
+    until(lambda: opx.journal("run.decided", subject=incident), "a decision")
+
+    report = json.loads(opx.run("replay", incident, "--json").stdout)
+
+    assert report["ok"] is True
+    assert report["decisions"]
+
+
 # ---------------------------------------------------------------- what is not taken
 
 

@@ -22,7 +22,7 @@ from opx.core.decide.case import Automation, Mode
 from opx.core.decide.scopes import ALL
 from opx.engine import journal
 from opx.engine.access import Access, id_of, new_secret
-from opx.engine.documents import stored
+from opx.engine.documents import Change, put, stored
 from opx.engine.hands import EPOCH
 from opx.engine.ports import Clock, Saved, Store, WriteTx
 from opx.errors import NotLoggedIn
@@ -72,7 +72,9 @@ async def _first(store: Store, clock: Clock) -> None:
             return
         now = clock.now()
         tx.save(Mode(id=ALL, automation=Automation.RUNNING, by=ACTOR, reason="first start", at=now))
-        tx.set(Saved(id=EPOCH, seq=1), *(stored(checked, ACTOR, now) for checked in shipped))
+        tx.set(Saved(id=EPOCH, seq=1))
+        for checked in shipped:
+            put(tx, stored(checked, ACTOR, now), None, Change.ADDED)
         tx.append(journal.entry(now, "automation", "automation.resumed", ACTOR, scope=ALL))
 
     await store.write(write)

@@ -100,6 +100,7 @@ def put(tx: WriteTx, new: StoredDocument, before: StoredDocument | None, what: C
                 "document.reformatted" if same else "document.applied",
                 new.applied_by,
                 hash=new.hash,
+                text=new.text,
                 before=before.hash if before else "",
                 single_person=not same and new.kind in SECOND_PERSON_KINDS,
             )

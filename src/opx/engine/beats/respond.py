@@ -164,7 +164,8 @@ class Respond:
         """Say so once: a decision people can ask ``why`` about, and a notice."""
         decision = gate.none_fits(incident.id, considered, now)
         if tx.add(decision):
-            tx.append(journal.entry(now, incident.id, "run.decided", ACTOR, decision=decision))
+            said = {"decision": decision, "documents": self._parts.documents}
+            tx.append(journal.entry(now, incident.id, "run.decided", ACTOR, **said))
             self._parts.tell(tx, edges.asks(incident, decision, None, now))
 
 
