@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -217,6 +219,32 @@ def test_after_a_bad_release_the_next_is_no_better_a_place_to_go_back_to(
         assert made[0] < made[1]
         playground.heal("orders")
         until_users(playground, "a bad release", done.at)
+
+
+FORKS = """
+import os, signal, sys, time
+signal.signal(signal.SIGUSR2, lambda *_: None)
+child = os.fork()
+if child:
+    print(child, flush=True)
+    sys.stdin.read()
+    os.kill(child, signal.SIGKILL)
+else:
+    time.sleep(60)
+"""
+
+
+def test_a_fork_that_is_not_its_own_program_yet_catches_nothing() -> None:
+    """supervisord catches SIGUSR2, and so does, to all appearances, what it has just forked:
+    the same signal a moment later, after the exec and before its own handler, ends it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert processes.catches(parent.pid, signal.SIGUSR2)
+        assert not processes.catches(parent.pid, signal.SIGUSR1)
+        assert not processes.catches(child, signal.SIGUSR2)
 
 
 def test_what_is_slow_hurts_and_a_restart_cures_it(playground: Playground) -> None:

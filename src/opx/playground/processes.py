@@ -108,13 +108,17 @@ def stopped(pid: int) -> bool:
 
 
 def catches(pid: int, number: signal.Signals) -> bool:
-    """Whether it does something of its own when that signal comes."""
+    """Whether it does something of its own when that signal comes. A fork that has not become
+    its own program yet does not: what it seems to catch is its parent's, and goes with the
+    parent's words, which is why the words are read first."""
     try:
-        text = Path(f"/proc/{pid}/status").read_text()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        says = dict(line.split(":", 1) for line in lines)
+        parent = Path(f"/proc/{int(says['PPid'])}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    caught = next((line for line in text.splitlines() if line.startswith("SigCgt:")), "SigCgt: 0")
-    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+    return words not in (b"", parent) and bool(int(says["SigCgt"], 16) >> (number - 1) & 1)
 
 
 def send(process: Started, signal_: signal.Signals) -> bool:

@@ -27,6 +27,8 @@ from opx.playground.shop.supervisor import Supervisor
 
 DRIFTED: Ms = 2 * SECOND
 """From tampering with a file until the service is started anew, and is hurt by it."""
+STARTS_S = 10.0
+"""Until a process that was started minds signals: before, they end it."""
 SABOTEUR, DEPLOYER, PERSON = "mallory", "deploy-bot", "alice"
 
 
@@ -112,6 +114,11 @@ class Saboteur:
         return Done(at=self._send(service, signal.SIGSTOP), words="hangs (SIGSTOP)")
 
     def _slow(self, service: str) -> Done:
+        pid = self._supervisor.program(service).pid
+        if pid:
+            processes.wait_for(
+                lambda: processes.catches(pid, signal.SIGUSR1), STARTS_S, f"{service}'s start"
+            )
         return Done(at=self._send(service, signal.SIGUSR1), words="gets slow")
 
     def _curse(self, service: str) -> Done:
