@@ -18,8 +18,9 @@ from starlette.applications import Starlette
 from opx.adapters.wires import alertmanager, alerts, events, logs, metrics
 from opx.api import ingest
 from opx.core.decide.roles import Role
+from opx.core.ingest.mapping import MappingRule
 from opx.core.ingest.quota import Quota
-from opx.core.ingest.services import Catalogue, MappingRule
+from opx.core.ingest.services import Catalogue
 from opx.core.ingest.signals import Alert, Event, LogLine, Rejected
 from opx.engine import access
 from opx.engine.access import Access, Refusals

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from opx.adapters.durable.inline import InlineWorkflows
 from opx.adapters.wires import alertmanager, alerts, events, logs, metrics
@@ -22,7 +23,6 @@ from opx.api.front import Front
 from opx.app import documents
 from opx.core.decide.roles import Role
 from opx.core.ingest import unmapped
-from opx.core.ingest.services import Catalogue, MappingRule
 from opx.core.ingest.signals import Alert, Event, LogLine, Rejected
 from opx.engine import access, quarantine
 from opx.engine.access import Access
@@ -57,12 +57,10 @@ class NoBrain:
 
 @dataclass
 class World:
-    """``mapping`` is what the intake goes by now."""
-
     clock: ManualClock = field(default_factory=lambda: ManualClock(NOW))
     store: MemoryStore = field(default_factory=MemoryStore)
-    mapping: MappingRule = field(default_factory=MappingRule)
     log: MemoryLog = field(init=False)
+    app: FastAPI = field(init=False)
     client: httpx.AsyncClient = field(init=False)
     read: int = 0
 
@@ -76,7 +74,7 @@ class World:
         self.intake = Intake(
             appender=self.log,
             clock=self.clock,
-            catalogue=lambda: Catalogue(mapping=self.mapping),
+            catalogue=lambda: self.front.catalogue(),
             index=index,
             wires={
                 "metrics": metrics.parser(index),
@@ -92,8 +90,8 @@ class World:
             exposition=_nothing, hands_alive=lambda: True,
         )  # fmt: skip
         again = Quarantine(intake=self.intake, store=self.store)
-        app = create(self.front, ingest.routes(self.intake), again)
-        transport = httpx.ASGITransport(app=app)
+        self.app = create(self.front, ingest.routes(self.intake), again)
+        transport = httpx.ASGITransport(app=self.app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
 
     async def log_in(self) -> None:
@@ -128,6 +126,11 @@ class World:
 
     async def get(self, path: str, token: str = "root") -> httpx.Response:
         return await self.client.get(f"/api/v1{path}", headers={"Authorization": f"Bearer {token}"})
+
+    async def apply(self, kind: str, name: str, spec: str) -> httpx.Response:
+        text = f"apiVersion: opx/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+        headers = {"Authorization": "Bearer root"}
+        return await self.client.post("/api/v1/documents", content=text, headers=headers)
 
     async def replay(self, id: str, token: str = "root") -> httpx.Response:
         return await self.client.post(
@@ -238,7 +241,7 @@ def test_an_item_is_read_by_the_rules_of_now() -> None:
 
     async def check(world: World) -> None:
         [id] = await kept(world, "/api/v2/alerts", [ALERT])
-        world.mapping = MappingRule(service=("team",))
+        await world.apply("Mapping", "ours", "{service: [team]}")
         assert (await world.replay(id)).json()["result"] == "accepted"
 
         [alert] = world.taken()
@@ -246,6 +249,31 @@ def test_an_item_is_read_by_the_rules_of_now() -> None:
         assert alert.identity.service == "shop"
 
     run(check)
+
+
+def test_what_is_sent_is_mapped_by_the_documents_applied_before() -> None:
+    """From the answer on, also when front starts anew; as before once the document is gone."""
+
+    async def check(world: World) -> None:
+        async def service() -> str:
+            assert (await world.send("/api/v2/alerts", [ALERT], "root")).status_code == 200
+            alert = world.taken()[-1]
+            assert isinstance(alert, Alert)
+            return alert.identity.service
+
+        assert await service() == ""
+        await world.apply("Mapping", "ours", "{service: [team]}")
+        assert await service() == "shop"
+        world.start()
+        async with world.app.router.lifespan_context(world.app):
+            assert await service() == "shop"
+        gone = await world.client.delete(
+            "/api/v1/documents/Mapping/ours", headers={"Authorization": "Bearer root"}
+        )
+        assert gone.status_code == 200
+        assert await service() == ""
+
+    run(check, brain=False)
 
 
 def test_what_is_refused_again_stays_and_says_why() -> None:

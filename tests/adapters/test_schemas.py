@@ -90,6 +90,11 @@ spec:
   periods: [{from: "2026-12-24T00:00:00Z", to: "2026-12-27T00:00:00Z"}]
 ---
 apiVersion: opx/v1
+kind: Mapping
+metadata: {name: ours}
+spec: {environment: [stage], service: [team, app], resource: [node], defaultEnvironment: shop}
+---
+apiVersion: opx/v1
 kind: Policy
 metadata: {name: default}
 spec: {ceiling: sev3, cooldown: 1m, breakerAfter: 3, approvalTtl: 15m, calibratedAfter: 30,

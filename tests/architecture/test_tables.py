@@ -9,6 +9,7 @@ from opx.api import ingest
 from opx.app import front
 from opx.core.base import addresses
 from opx.core.base.reads import ProbeKind
+from opx.core.ingest.services import Catalogue
 from opx.testing.memory import ManualClock, MemoryLog
 
 
@@ -22,6 +23,6 @@ def test_every_kind_of_probe_can_be_written_and_asked() -> None:
 def test_every_wire_has_a_route_and_a_parser() -> None:
     """What ``app`` wires is what the routes serve."""
     clock = ManualClock()
-    intake = front._intake(MemoryLog(clock), clock, 1000)
+    intake = front._intake(MemoryLog(clock), clock, 1000, Catalogue)
 
     assert set(intake.wires) == set(ingest.MEDIA_TYPES)

@@ -547,6 +547,6 @@ def test_a_schema_needs_no_server(opx: Opx, up: Opx, client: httpx.Client, world
     """The schema of a kind is printed as the API has it; another word is a usage error."""
     served = client.get("/api/v1/schemas", headers=world.auth(Role.VIEWER)).json()["items"]
 
-    assert set(served) == {"Service", "DetectionRule", "Policy", "Runbook", "Calendar"}
+    assert set(served) == {"Service", "DetectionRule", "Policy", "Runbook", "Calendar", "Mapping"}
     assert opx("schema", "Service").json == served["Service"]
     assert opx("schema", "Servce").code == 2

@@ -46,7 +46,7 @@ def create(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await front.live.refresh()
+        await asyncio.gather(front.live.refresh(), front.knowledge())
         following = asyncio.create_task(front.live.follow())
         following.add_done_callback(_stopped)
         yield

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from opx.core.base.metrics import MetricAnswer, MetricQuery
 from opx.core.base.time import SECOND, Ms
+from opx.core.ingest.services import Catalogue
 from opx.engine import queries
 from opx.engine.access import Access, Refusals
 from opx.engine.beats.case import Knowledge
@@ -115,6 +116,7 @@ class Front:
     live: Live = field(init=False)
     people: People = field(init=False)
     refusals: Refusals = field(init=False)
+    _binding: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _bound: tuple[tuple[tuple[str, str], ...], Knowledge] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -129,12 +131,19 @@ class Front:
         )
 
     async def knowledge(self) -> Knowledge:
-        """The documents in force, bound; bound again only when one has changed."""
-        documents = await self.store.read(queries.stored_documents)
-        version = tuple((document.id, document.hash) for document in documents)
-        if self._bound is None or self._bound[0] != version:
-            self._bound = version, self.bind(documents)
-        return self._bound[1]
+        """The documents in force, bound; bound again only when one has changed. One at a time:
+        what was read before a change must not take the place of what was read after it."""
+        async with self._binding:
+            documents = await self.store.read(queries.stored_documents)
+            version = tuple((document.id, document.hash) for document in documents)
+            if self._bound is None or self._bound[0] != version:
+                self._bound = version, self.bind(documents)
+            return self._bound[1]
+
+    def catalogue(self) -> Catalogue:
+        """That of ``knowledge`` as it was last asked for: at the start, and whenever somebody
+        changed a document, before that was answered."""
+        return self._bound[1].catalogue if self._bound else Catalogue()
 
 
 def _known(tx: ReadTx) -> tuple[str, int]:

@@ -10,7 +10,7 @@ and cannot be read any more is left out and named, and the rest holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -24,6 +24,8 @@ from opx.core.decide.case import STRICTEST, Policy
 from opx.core.decide.documents import bind_policy, bind_runbook
 from opx.core.decide.runbooks import Runbook
 from opx.core.detect.rules import DetectionRule, bind_rule
+from opx.core.ingest import mapping
+from opx.core.ingest.mapping import MappingRule, bind_mapping
 from opx.core.ingest.services import Catalogue, Service, bind_service
 from opx.engine.beats.case import Knowledge, Problem
 from opx.engine.documents import POLICY, Checked
@@ -44,11 +46,12 @@ def zone(name: str) -> tzinfo:
         raise ValueError(str(error)) from error
 
 
-Bound = Calendar | Service | Runbook | Policy | DetectionRule
+Bound = Calendar | Service | Runbook | Policy | DetectionRule | MappingRule
 _READERS: dict[str, Callable[[Document], Bound]] = {
     calendars.KIND: lambda document: bind_calendar(document, zone),
     "Service": bind_service,
     "DetectionRule": bind_rule,
+    mapping.KIND: bind_mapping,
     POLICY: bind_policy,
     "Runbook": lambda document: bind_runbook(document, SPECS),
 }
@@ -57,6 +60,7 @@ _MEANS = {
     calendars.KIND: "where the policy names it, opx does nothing",
     "Service": "it is not watched, and opx does not act on it",
     "DetectionRule": "it finds nothing",
+    mapping.KIND: "signals are mapped as if there were none",
     POLICY: "until it can be read, opx does nothing without asking",
     "Runbook": "it is neither proposed nor carried on with",
 }
@@ -114,6 +118,7 @@ def examine(
             naming.append((document, bound))
     if not wrong:  # what is missing may just be wrong
         wrong = list(_unresolved(naming, {*before, *checked}))
+        wrong += _second_mappings(before, checked)
     return list(checked.values()), wrong
 
 
@@ -126,6 +131,19 @@ def _unresolved(
         for id, said, hint in _named(bound):
             if id not in ids:
                 yield DocumentError(said, source=document.source, line=document.line, hint=hint)
+
+
+def _second_mappings(
+    before: Iterable[str], checked: Mapping[str, Checked]
+) -> Iterator[DocumentError]:
+    """Of two rules that map labels, neither could say which holds: there is one at most."""
+    kept = (id for id in (*before, *checked) if id.partition("/")[0] == mapping.KIND)
+    first = next(kept, "")
+    for id, one in checked.items():
+        if one.document.kind == mapping.KIND and id != first:
+            said = f"there is a Mapping already and it is named {first.partition('/')[2]!r}"
+            hint = "one holds at most: change that one, or delete it first"
+            yield one.document.spec.wrong(said, hint)
 
 
 def _named(bound: Service | Policy) -> list[tuple[str, str, str]]:
@@ -155,8 +173,11 @@ def bind(documents: Sequence[StoredDocument]) -> Knowledge:
     unread = any(problem.id.partition("/")[0] == POLICY for problem in problems)
     policy = next((one for one in bound if isinstance(one, Policy)), Policy())
     services = [one for one in bound if isinstance(one, Service)]
+    rule = next((one for one in bound if isinstance(one, MappingRule)), MappingRule())
     return Knowledge(
-        catalogue=Catalogue(services={(one.environment, one.name): one for one in services}),
+        catalogue=Catalogue(
+            services={(one.environment, one.name): one for one in services}, mapping=rule
+        ),
         runbooks=tuple(one for one in bound if isinstance(one, Runbook)),
         policy=STRICTEST if unread else policy,
         rules=tuple(one for one in bound if isinstance(one, DetectionRule)),

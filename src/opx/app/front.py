@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 import uvloop
@@ -41,7 +42,7 @@ async def main(settings: Settings, stop: asyncio.Event, heart: Heart) -> None:
     """Serve until ``stop``."""
     clock, store = SystemClock(), SqlStore(settings.database_url)
     appender = await _appender(settings, clock, store)
-    intake = _intake(appender, clock, settings.ingest_rate)
+    intake = _intake(appender, clock, settings.ingest_rate, lambda: front.catalogue())
     brain, ticker = BrainClient(settings.socket), Ticker(appender, clock)
     hands_alive = partial(locks.held, settings.data / "hands.lock")
     front = Front(
@@ -79,12 +80,14 @@ async def _appender(settings: Settings, clock: Clock, store: Store) -> WalAppend
     )
 
 
-def _intake(appender: Appender, clock: Clock, rate: int) -> Intake:
-    index, catalogue = metrics.SeriesIndex(appender.series()), Catalogue()
+def _intake(
+    appender: Appender, clock: Clock, rate: int, catalogue: Callable[[], Catalogue]
+) -> Intake:
+    index = metrics.SeriesIndex(appender.series())
     return Intake(
         appender=appender,
         clock=clock,
-        catalogue=lambda: catalogue,
+        catalogue=catalogue,
         index=index,
         wires={
             "metrics": metrics.parser(index),

@@ -19,8 +19,9 @@ from opx.core.base import ids
 from opx.core.base.time import Ms
 from opx.core.ingest import checks, quota
 from opx.core.ingest.checks import Reason, Refusal
+from opx.core.ingest.mapping import MappingRule
 from opx.core.ingest.quota import Bucket, Quota
-from opx.core.ingest.services import Catalogue, MappingRule
+from opx.core.ingest.services import Catalogue
 from opx.core.ingest.signals import ACCEPTED, MetricBatch, Rejected, Series
 from opx.core.ingest.unmapped import Book
 from opx.engine.ports import Appender, Batch, Clock

@@ -21,6 +21,7 @@ from opx.core.decide.case import Autonomy
 from opx.core.decide.runbooks import InputType
 from opx.core.detect.finding import FindingKind
 from opx.core.detect.rules import BLOCKS, Signal
+from opx.core.ingest import checks, mapping
 from opx.core.ingest.signals import LogLevel, Severity
 
 Schema = dict[str, Any]
@@ -82,6 +83,11 @@ ADDRESSES = {kind.value: _text(FORMS[kind][0]) for kind in ProbeKind}
 ONE_QUESTION: Schema = {"oneOf": [{"required": [kind.value]} for kind in ProbeKind]}
 PROBE = {**_object(timeout=SPAN, **ADDRESSES), **ONE_QUESTION}
 EXPRESSION = _text()
+LABELS = {
+    **_list(_text(checks.NAME.pattern, checks.MAX_NAME), 1),
+    "maxItems": mapping.MOST_LABELS,
+    "uniqueItems": True,
+}
 _SERIES: dict[str, Schema] = {"metric": _text(r"\S+", 200), "labels": _of(_text(most=200))}
 _SIDES: dict[str, Schema] = {"above": NUMBER, "below": NUMBER}
 _ONE_SIDE: Schema = {"oneOf": [{"required": [side]} for side in _SIDES]}
@@ -180,6 +186,9 @@ SPECS: dict[str, Schema] = {
             for field in ("weekly", "periods")
         ],
     },
+    "Mapping": _object(
+        environment=LABELS, service=LABELS, resource=LABELS, defaultEnvironment=NAMED
+    ),
     "Policy": _object(
         ceiling=SEVERITY,
         cooldown=SPAN,

@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 
+from opx.app import documents
 from opx.core.decide.roles import Role
+from opx.core.ingest.mapping import MappingRule
+from opx.engine.documents import stored
 from opx.engine.ports import StoredDocument
 
 POLICY = "apiVersion: opx/v1\nkind: Policy\nmetadata: {name: default}\nspec: {}\n"
@@ -268,6 +273,73 @@ def test_what_cannot_be_read_is_listed_and_the_rest_holds(
     status = client.get("/api/v1/status", headers=world.auth()).json()
     assert status["problems"] == answer["problems"]
     assert [one["name"] for one in status["services"]] == ["orders"]
+
+
+def mapping(name: str, spec: str = "{service: [team]}") -> str:
+    return f"apiVersion: opx/v1\nkind: Mapping\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+
+
+def test_there_is_one_mapping_at_most(client: httpx.Client, world: Any) -> None:
+    """A second is refused, in the same text or later, and the error names the first; the first
+    can be changed, and once it is gone another may come."""
+    both = apply(client, world, f"{mapping('a')}---\n{mapping('b')}").json()
+    assert (both["code"], both["line"]) == ("bad_document", 9)
+    assert "there is a Mapping already and it is named 'a'" in both["detail"]
+
+    assert apply(client, world, mapping("b")).status_code == 200
+    assert apply(client, world, mapping("b", "{service: [squad]}")).status_code == 200
+    later = apply(client, world, mapping("a")).json()
+    assert "it is named 'b'" in later["detail"]
+    assert later["hint"] == "one holds at most: change that one, or delete it first"
+    assert set(listed(client, world)) == {"Mapping/b"}
+
+    client.delete("/api/v1/documents/Mapping/b", headers=world.auth(Role.AUTHOR))
+    assert apply(client, world, mapping("a")).status_code == 200
+
+
+def test_while_its_mapping_cannot_be_read_front_goes_by_the_usual_one(
+    client: httpx.Client, world: Any
+) -> None:
+    """It is skipped and named, and what that means."""
+    apply(client, world, mapping("ours"))
+    assert world.front.catalogue().mapping == MappingRule(service=("team",))
+    [row] = world.call(world.store.read(lambda tx: tx.find(StoredDocument)))
+    bad = replace(row, text=row.text.replace("team", "9"), hash="other")
+    world.call(world.store.write(lambda tx: tx.set(bad)))
+
+    answer = client.get("/api/v1/documents", headers=world.auth()).json()
+
+    [problem] = answer["problems"]
+    assert (problem["id"], problem["line"]) == ("Mapping/ours", 4)
+    assert problem["means"] == "signals are mapped as if there were none"
+    assert world.front.catalogue().mapping == MappingRule()
+
+
+def test_what_was_read_before_a_change_does_not_come_after_it(world: Any) -> None:
+    """Somebody reads slowly while a mapping is applied: front goes by the new one."""
+
+    async def check() -> None:
+        read, gate = world.store.read, asyncio.Event()
+
+        async def slow(fn: Any) -> Any:
+            found = await read(fn)
+            await gate.wait()
+            return found
+
+        world.front.store = SimpleNamespace(read=slow)
+        before = asyncio.create_task(world.front.knowledge())
+        await asyncio.sleep(0)
+        [one] = documents.check(mapping("ours"), "a.yaml", [])
+        await world.store.write(lambda tx: tx.set(stored(one, "ann", 0)))
+        world.front.store = world.store
+        after = asyncio.create_task(world.front.knowledge())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(before, after)
+
+    asyncio.run(check())
+    assert world.front.catalogue().mapping == MappingRule(service=("team",))
 
 
 def test_what_is_not_text_is_refused(client: httpx.Client, world: Any) -> None:

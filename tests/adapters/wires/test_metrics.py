@@ -12,6 +12,7 @@ import pytest
 from opx.adapters.wires import metrics
 from opx.adapters.wires.metrics import SeriesIndex
 from opx.core.ingest.checks import Reason
+from opx.core.ingest.mapping import MappingRule
 from opx.core.ingest.signals import Identity, Series
 from opx.engine.intake import Incoming, Parsed
 from opx.errors import BadInput, TooLarge
@@ -98,6 +99,39 @@ def test_a_series_is_its_metric_and_its_labels() -> None:
     ]
 
     assert [rows(parse(body, index))[0][0] for body in bodies] == [0, 0, 0, 1, 2, 3, 3]
+
+
+def test_another_mapping_makes_another_series_and_leaves_the_old_one_as_it_was() -> None:
+    """Points are whose the mapping of now says: under a new number, since what came before was
+    another's. It is found again by the old mapping, and by whoever starts from the log."""
+    index = SeriesIndex()
+    ours = Incoming(now=NOW, mapping=MappingRule(service=("team",)))
+    both = [point(labels={"team": "shop"}), point(labels={"team": "shop", "service": "orders"})]
+
+    before = parse(both, index).batch
+    after = parse(both, index, ours).batch
+    again = parse(both, index).batch
+
+    assert before.points is not None
+    assert after.points is not None
+    assert again.points is not None
+    assert [(one.sid, one.identity.service) for one in before.series] == [(0, ""), (1, "orders")]
+    assert [(one.sid, one.identity.service) for one in after.series] == [(2, "shop"), (3, "shop")]
+    assert again.points.sid.tolist() == [0, 1]
+    restarted = SeriesIndex([*before.series, *after.series])
+    assert [sid for sid, _, _ in rows(parse(both, restarted, ours))] == [2, 3]
+    assert restarted.unmapped() == []
+
+
+def test_a_mapping_that_changes_nothing_for_a_series_keeps_its_number() -> None:
+    """Only what is another's by now is another series."""
+    index = SeriesIndex()
+    wider = Incoming(now=NOW, mapping=MappingRule(service=("service", "team")))
+    body = [point(labels={"service": "orders"}), point(labels={"team": "shop"})]
+
+    parse(body, index)
+
+    assert [sid for sid, _, _ in rows(parse(body, index, wider))] == [0, 2]
 
 
 def test_a_secret_in_a_label_never_becomes_part_of_a_series() -> None:

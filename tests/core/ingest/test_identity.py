@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from opx.core.ingest import identity, severities
-from opx.core.ingest.services import MappingRule
+from opx.core.ingest.mapping import MappingRule
 from opx.core.ingest.signals import Identity, Severity
 
 

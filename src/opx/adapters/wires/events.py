@@ -20,7 +20,7 @@ from opx.core.base import ids
 from opx.core.base.time import Ms
 from opx.core.ingest import checks, identity, masking, severities
 from opx.core.ingest.checks import Reason, Unfit
-from opx.core.ingest.services import MappingRule
+from opx.core.ingest.mapping import MappingRule
 from opx.core.ingest.signals import Event, Identity, Severity
 from opx.engine.intake import Incoming
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import msgspec
 import numpy as np
@@ -28,7 +28,8 @@ from opx.adapters.wires.nobodys import Nobodys
 from opx.core.base.time import Ms
 from opx.core.ingest import checks, identity
 from opx.core.ingest.checks import Reason, Unfit
-from opx.core.ingest.signals import MetricBatch, Series
+from opx.core.ingest.mapping import MappingRule
+from opx.core.ingest.signals import Identity, MetricBatch, Series
 from opx.engine.intake import MAX_REPORTED, Incoming, Parsed, Parser
 from opx.engine.ports import Batch
 
@@ -38,25 +39,34 @@ CACHE_BYTES = 64 << 20
 _ENTRY_BYTES = 150
 """About what one cached spelling costs beside its own bytes."""
 _NEVER: Ms = -(1 << 62)
+_Name: TypeAlias = tuple[str, tuple[tuple[str, str], ...], Identity]
 _labels = msgspec.json.Decoder(dict[str, str])
 _encode = msgspec.json.Encoder().encode
 
 
 class SeriesIndex:
-    """Every series by (metric, labels), its sid, and which of them are not on disk yet."""
+    """Every series by (metric, labels, whose it is), its sid, and which are not on disk yet."""
 
     def __init__(self, known: Sequence[Series] = ()) -> None:
         self._by_sid: dict[int, Series] = {}
-        self._by_name: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
+        self._by_name: dict[_Name, int] = {}
         self._unkept: dict[int, Series] = {}
         self._cache: dict[str, dict[bytes, int]] = {}
         self._cached = 0
         self._nobodys = Nobodys()
+        self._mapping = MappingRule()
         for series in known:
             self._nobodys.learn(series)
             self._by_sid[series.sid] = series
-            self._by_name[series.metric, tuple(sorted(series.labels.items()))] = series.sid
+            self._by_name[_name(series.metric, series.labels, series.identity)] = series.sid
         self._next = max(self._by_sid, default=-1) + 1
+
+    def go_by(self, mapping: MappingRule) -> None:
+        """From now on ``mapping`` says whose a point is. A series stays whose it is; points that
+        are another's by now belong to another one."""
+        if mapping != self._mapping:
+            self._mapping = mapping
+            self._forget_spellings()
 
     def known(self, points: Sequence[WirePoint]) -> list[int] | None:
         """The numbers of all the points' series, or None unless all were seen spelled so."""
@@ -108,7 +118,7 @@ class SeriesIndex:
             raise Unfit(Reason.MALFORMED, "labels must be an object of texts") from None
         whose = identity.resolve(labels, incoming.mapping)
         checks.scope(whose, incoming.services)
-        name = (metric, tuple(sorted(labels.items())))
+        name = _name(metric, labels, whose)
         sid = self._by_name.get(name)
         if sid is None:
             if len(self._by_sid) >= MAX_SERIES:
@@ -124,11 +134,19 @@ class SeriesIndex:
     def _remember(self, metric: str, raw: bytes, sid: int) -> None:
         # A client that never spells its labels alike must not fill the memory; starting
         # over costs every series one look at its labels, which is cheap and rare.
-        self._cached += len(raw) + _ENTRY_BYTES
-        if self._cached > CACHE_BYTES:
-            self._cache.clear()
-            self._cached = len(raw) + _ENTRY_BYTES
+        cost = len(raw) + _ENTRY_BYTES
+        if self._cached + cost > CACHE_BYTES:
+            self._forget_spellings()
+        self._cached += cost
         self._cache.setdefault(metric, {})[raw] = sid
+
+    def _forget_spellings(self) -> None:
+        self._cache.clear()
+        self._cached = 0
+
+
+def _name(metric: str, labels: dict[str, str], whose: Identity) -> _Name:
+    return metric, tuple(sorted(labels.items())), whose
 
 
 def parser(index: SeriesIndex) -> Parser:
@@ -139,6 +157,7 @@ def parser(index: SeriesIndex) -> Parser:
 def parse(index: SeriesIndex, body: bytes, incoming: Incoming) -> Parsed:
     """A body of points as one ``MetricBatch`` with the series that are new in it."""
     numbers, points, refusals = forms.points(body)
+    index.go_by(incoming.mapping)
     at = np.array(_instants(points, incoming.now), dtype=np.int64)
     value = np.array([point.value for point in points], dtype=np.float64)
     fit = _fit(at, value, incoming.now)

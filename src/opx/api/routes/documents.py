@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from opx.api.front import Front
 from opx.api.wire import Key, Reader, TheFront, answer, needs
 from opx.core.base import ids
 from opx.core.decide.roles import Permission
@@ -56,9 +57,12 @@ async def listed(front: TheFront, by: Reader) -> JSONResponse:
 async def applied(
     request: Request, front: TheFront, by: Author, source: Source = "request", key: Key = ""
 ) -> JSONResponse:
-    """Apply one or more YAML documents; all of them, or none when one is wrong."""
+    """Apply one or more YAML documents; all of them, or none when one is wrong. What is sent
+    after this was answered is mapped by them."""
     text = await _text(request)
-    return answer(await front.people.apply_documents(Ask(by=by, key=key), text, source))
+    done = await front.people.apply_documents(Ask(by=by, key=key), text, source)
+    await front.knowledge()
+    return answer(done)
 
 
 @router.post("/documents/plan", openapi_extra=YAML)
@@ -77,8 +81,8 @@ async def plan(
 async def deleted(
     front: TheFront, by: Author, kind: Name, name: Name, key: Key = ""
 ) -> JSONResponse:
-    """Keep a document no longer. Without its policy opx goes by the defaults."""
-    return answer(await front.people.delete_document(Ask(by=by, key=key), f"{kind}/{name}"))
+    """Keep a document no longer. Without its policy, or its mapping, opx goes by the defaults."""
+    return await _deleted(front, Ask(by=by, key=key), f"{kind}/{name}")
 
 
 @router.delete("/documents/Service/{environment}/{name}")
@@ -86,8 +90,13 @@ async def deleted_service(
     front: TheFront, by: Author, environment: Name, name: Name, key: Key = ""
 ) -> JSONResponse:
     """Know a service no longer. Refused while another one depends on it."""
-    id = id_of(environment, name)
-    return answer(await front.people.delete_document(Ask(by=by, key=key), id))
+    return await _deleted(front, Ask(by=by, key=key), id_of(environment, name))
+
+
+async def _deleted(front: Front, ask: Ask, id: str) -> JSONResponse:
+    done = await front.people.delete_document(ask, id)
+    await front.knowledge()
+    return answer(done)
 
 
 @router.get("/schemas")

@@ -36,7 +36,7 @@ KEPT_TEXT = 4_096
 _SIZES = ((10**11, 1_000, 1), (10**14, 1, 1), (10**17, 1, 1_000), (10**20, 1, 1_000_000))
 """Seconds, milliseconds, microseconds, nanoseconds: below what, and how it becomes ``Ms``."""
 _NUMBER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]*", re.ASCII)
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]*", re.ASCII)
 _INT64 = 1 << 63
 
 
@@ -95,7 +95,7 @@ def name(value: str) -> str:
     """A metric's or a label's name. ``Unfit`` unless it is one."""
     if len(value) > MAX_NAME:
         raise Unfit(Reason.TOO_LONG, f"a name has at most {MAX_NAME} characters")
-    if not _NAME.fullmatch(value):
+    if not NAME.fullmatch(value):
         raise Unfit(Reason.BAD_NAME, "a name is letters, digits and _ . : / -, no digit first")
     return value
 

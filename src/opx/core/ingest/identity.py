@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from opx.core.ingest.services import MappingRule
+from opx.core.ingest.mapping import MappingRule
 from opx.core.ingest.signals import Identity, Series
 
 

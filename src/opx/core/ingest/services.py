@@ -15,6 +15,7 @@ from opx.core.base import addresses
 from opx.core.base.documents import NAME, Document, Node
 from opx.core.base.reads import Probe, ProbeKind
 from opx.core.base.time import HOUR, MINUTE, SECOND, Ms
+from opx.core.ingest.mapping import MappingRule
 from opx.core.ingest.signals import Identity, Severity
 
 KIND = "Service"
@@ -63,18 +64,8 @@ def id_of(environment: str, name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MappingRule:
-    """How labels name a service: the first label present of each list wins."""
-
-    environment: tuple[str, ...] = ("environment", "env", "namespace")
-    service: tuple[str, ...] = ("service", "service_name", "app", "job")
-    resource: tuple[str, ...] = ("resource", "instance", "pod", "host")
-    default_environment: str = "default"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """All services by (environment, name), and the rules that map labels to them."""
+    """All services by (environment, name), and the rule that maps labels to them."""
 
     services: dict[tuple[str, str], Service] = field(default_factory=dict)
     mapping: MappingRule = field(default_factory=MappingRule)

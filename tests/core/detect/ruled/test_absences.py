@@ -13,6 +13,7 @@ from opx.core.detect.finding import ClearReason, Finding, FindingKind
 from opx.core.detect.ruled.absences import Absences
 from opx.core.detect.ruled.clock import LogClock
 from opx.core.detect.rules import DetectionRule
+from opx.core.ingest.signals import Identity
 
 SERIES = [series(sid, host=str(sid)) for sid in range(5)]
 
@@ -48,6 +49,21 @@ def test_a_regular_series_that_falls_silent_is_absent_until_it_comes_again() -> 
         T + 201_000,
     )
     assert cleared.evidence == {"silent_ms": 111_000}
+
+
+def test_a_series_that_is_somebody_elses_by_now_has_not_fallen_silent() -> None:
+    """The same metric and labels under a new number, as another mapping makes of them: the habit
+    goes on, also over a restart, and who owns it now is told of its silence."""
+    one = Fed([gone()], [*SERIES, series(5, service="shop", host="0")])
+    came(one, 0, 90_000, 10_000)
+    assert came(one, 100_000, 140_000, 10_000, sid=5) == []
+    one.restart()
+    assert came(one, 150_000, 190_000, 10_000, sid=5) == []
+
+    [fired] = one.tick(191_000, 300_000)
+
+    assert (fired.stream, fired.identity) == ("m{host=0}", Identity("prod", "shop"))
+    assert (fired.since, fired.at) == (T + 190_000, T + 220_000)
 
 
 def test_what_was_seen_too_seldom_is_never_absent() -> None:
@@ -163,7 +179,8 @@ def test_the_least_recently_seen_make_room() -> None:
 
     assert (withdrawn.stream, withdrawn.cleared) == ("m{host=0}", ClearReason.WITHDRAWN)
     assert one.book.absences.forgotten == 1
-    assert [track["sid"] for track in one.stored()["absences"]["tracks"]] == [1, 2]
+    kept = [track["stream"] for track in one.stored()["absences"]["tracks"]]
+    assert kept == ["m{host=1}", "m{host=2}"]
 
 
 def test_while_opx_is_blind_absences_are_withheld_and_told_afterwards_if_they_hold() -> None:

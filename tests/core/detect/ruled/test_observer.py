@@ -15,7 +15,7 @@ from opx.core.ingest.signals import Identity, Severity
 
 SERVICES = ("gateway", "orders", "payments", "store")
 SERIES = [
-    series(sid, host=str(sid % 5), service=service)
+    series(sid, host=str(sid), service=service)
     for sid, service in enumerate(service for service in SERVICES for _ in range(5))
 ]
 """Twenty series: sids 0 to 4 are of the gateway, 5 to 9 of orders, and so on."""

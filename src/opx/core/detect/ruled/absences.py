@@ -2,12 +2,13 @@
 
 """The ``absence`` block: a series that came regularly and comes no more.
 
-Part of ``book``. When a series was seen is told by the log's clock, not by its points: a
-sender whose clock is wrong is not silent. What never was regular is never absent. The next
-point ends an absence; a series that is silent for a day is retired, and what was open of
-it withdrawn. While the telemetry itself is lost nothing becomes absent: that is withheld,
-and told when it is over if it still holds after the time in which it usually comes. The
-number of tracks is bounded: the least recently seen go first, counted.
+Part of ``book``. A series is known by its metric and labels here: one that another mapping
+makes somebody else's has not fallen silent. When it was seen is told by the log's clock, not
+by its points: a sender whose clock is wrong is not silent. What never was regular is never
+absent. The next point ends an absence; a series that is silent for a day is retired, and
+what was open of it withdrawn. While the telemetry itself is lost nothing becomes absent: that
+is withheld, and told when it is over if it still holds after the time in which it usually
+comes. The number of tracks is bounded: the least recently seen go first, counted.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ MOST_TRACKS = 100_000
 
 NOBODY = Identity("", "")
 
-Key: TypeAlias = tuple[str, int]
+Key: TypeAlias = tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -54,7 +55,6 @@ class _Track(Judged):
     same without its sleep. ``gaps``: the last ``POINTS`` - 1 between two moments at which it
     was seen, without sleep."""
 
-    stream: str = ""
     identity: Identity = NOBODY
     seen_at: Ms = -1
     awake_at: Ms = -1
@@ -66,8 +66,8 @@ class _Track(Judged):
 
 @dataclass(slots=True)
 class Absences:
-    """``tracks`` by rule hash and sid, the least recently seen first; ``queued``: when each has to
-    be looked at, without the clock's sleep. ``blind``: whether the telemetry was lost at the
+    """``tracks`` by rule hash and stream, the least recently seen first; ``queued``: when each has
+    to be looked at, without the clock's sleep. ``blind``: whether the telemetry was lost at the
     last tick; ``withheld``: those that would have fired; ``fresh``: what those are about that
     are since that tick. ``forgotten``: how many there was no room for."""
 
@@ -85,7 +85,7 @@ class Absences:
         check = rule.check
         if not isinstance(check, Absence) or not check.series.matches(series):
             return None
-        return Watch(self, rule, check, series)
+        return Watch(self, rule, check, series.identity, (rule.hash, stream_of(series)))
 
     def tick(self, rules: Mapping[str, DetectionRule], blind: bool) -> list[Finding]:
         """What is absent by now, and what has been for so long that it is retired. ``blind``: the
@@ -111,8 +111,8 @@ class Absences:
 
     def save(self) -> dict[str, Any]:
         tracks = [
-            {"rule": rule, "sid": sid, "due": self.queued[rule, sid], **canonical.plain(track)}
-            for (rule, sid), track in self.tracks.items()
+            {"rule": key[0], "stream": key[1], "due": self.queued[key], **canonical.plain(track)}
+            for key, track in self.tracks.items()
         ]
         withheld = [list(key) for key in self.withheld]
         return {
@@ -127,7 +127,7 @@ class Absences:
         loaded = cls(forgotten=saved.get("forgotten", 0))
         for row in saved.get("tracks", ()):
             values = dict(row)
-            key, due = (values.pop("rule"), values.pop("sid")), values.pop("due")
+            key, due = (values.pop("rule"), values.pop("stream")), values.pop("due")
             if key[0] in rules:
                 values["identity"] = Identity(**values["identity"])
                 values["firing"] = finding_from(values["firing"])
@@ -136,17 +136,17 @@ class Absences:
         loaded.queue = [(due, key) for key, due in loaded.queued.items()]
         heapify(loaded.queue)
         loaded.blind = saved.get("blind", False)
-        keys = ((rule, sid) for rule, sid in saved.get("withheld", ()))
+        keys = ((rule, stream) for rule, stream in saved.get("withheld", ()))
         loaded.withheld = dict.fromkeys(key for key in keys if key in loaded.tracks)
         return loaded
 
     def seen(self, watch: Watch) -> list[Finding]:
         """The series came: what that ends, and who has to go for it."""
-        key, now = (watch.rule.hash, watch.series.sid), self.clock.awake
+        key, now = watch.key, self.clock.awake
         track = self.tracks.pop(key, None)
         edges: list[Finding] = []
         if track is None:
-            track = _Track(stream=stream_of(watch.series), identity=watch.series.identity)
+            track = _Track()
             edges = self._room()
             self._put(key, now + watch.check.after)
         elif self.queued[key] >= track.awake_at + RETIRED:  # it had been found silent
@@ -159,7 +159,7 @@ class Absences:
         elif now > track.awake_at >= 0 and key not in self.withheld:
             track.gaps = [*track.gaps, now - track.awake_at][1 - POINTS :]
         self.withheld.pop(key, None)
-        track.seen_at, track.awake_at = self.clock.at, now
+        track.identity, track.seen_at, track.awake_at = watch.identity, self.clock.at, now
         return edges
 
     def _look(self, rule: DetectionRule, key: Key, due: Ms) -> list[Finding]:
@@ -172,10 +172,10 @@ class Absences:
         if track.firing is None and track.regular():
             if not self.blind:
                 self.withheld.pop(key, None)
-                edges.append(_fire(rule, track, max(silent_at, due), self.clock))
+                edges.append(_fire(rule, key[1], track, max(silent_at, due), self.clock))
             elif key not in self.withheld:
                 self.withheld[key] = None
-                self.fresh.append(f"{rule.rule} of {track.stream}")
+                self.fresh.append(f"{rule.rule} of {key[1]}")
         if retired_at > now:
             self._put(key, retired_at)
             return edges
@@ -211,7 +211,8 @@ class Watch:
     of: Absences
     rule: DetectionRule
     check: Absence
-    series: Series
+    identity: Identity
+    key: Key
 
     def take(self, at: Ms, value: float, now: Ms) -> list[Finding]:
         """The edges that one more point makes."""
@@ -224,7 +225,9 @@ def _silence(rule: DetectionRule, track: _Track) -> Ms:
     return max(after, int(STEADY * usual))
 
 
-def _fire(rule: DetectionRule, track: _Track, silent_at: Ms, clock: LogClock) -> Finding:
+def _fire(
+    rule: DetectionRule, stream: str, track: _Track, silent_at: Ms, clock: LogClock
+) -> Finding:
     """``silent_at``: when the silence was long enough, without the clock's sleep."""
     at, silence = silent_at + clock.asleep, silent_at - track.awake_at
     usual = int(median(track.gaps))
@@ -235,16 +238,16 @@ def _fire(rule: DetectionRule, track: _Track, silent_at: Ms, clock: LogClock) ->
         condition("silent", f"at least {_silence(rule, track)} ms", f"{silence} ms", True),
     ]
     track.firing = Finding(
-        id=rule.finding_id(track.stream, at),
+        id=rule.finding_id(stream, at),
         rule=rule.rule,
-        stream=track.stream,
+        stream=stream,
         identity=track.identity,
         kind=rule.kind,
         state=FindingState.FIRING,
         severity=rule.severity,
         since=track.seen_at,
         at=at,
-        summary=f"{rule.name}: {track.stream} is silent, it came every {usual} ms"[:200],
+        summary=f"{rule.name}: {stream} is silent, it came every {usual} ms"[:200],
         evidence={
             "expected": f"a point every {usual} ms",
             "last_seen": track.seen_at,
