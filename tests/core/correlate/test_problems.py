@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opx.core.correlate import problems
 from opx.core.correlate.episode import Group
+from opx.core.correlate.problems import Topology
+from opx.core.ingest.services import Catalogue, Service
 
 SHOP = {
     "gateway": ("orders", "worker"),
@@ -77,6 +79,33 @@ def test_a_long_chain_is_walked() -> None:
         dict.fromkeys(groups, 0), lambda group: [after[group]] if group in after else []
     )
     assert set(found.values()) == {groups[-1]}
+
+
+def test_how_far_it_goes_down_and_up() -> None:
+    """Through whatever lies between, in one environment, round a circle once, ill or not."""
+    depends = {**SHOP, "a": ("b",), "b": ("a", "store")}
+    services = {
+        (where, name): Service(name=name, environment=where, depends_on=others)
+        for where, names in {"shop": depends, "test": {"orders": ("store",)}}.items()
+        for name, others in names.items()
+    }
+    graph = Topology.of(Catalogue(services=services))
+
+    def names(found: Iterable[Group]) -> set[str]:
+        assert {group.environment for group in found} <= {"shop"}
+        return {group.service for group in found}
+
+    assert names(graph.beneath(Group("shop", "orders"))) == {"payments", "store"}
+    assert names(graph.beneath(Group("shop", "a"))) == {"b", "store"}
+    assert names(graph.beneath(Group("shop", "store"))) == set()
+    assert names(graph.hit_by([Group("shop", "payments")])) == {"payments", "orders", "gateway"}
+    assert names(graph.hit_by([Group("shop", "store")])) == {*depends}
+    assert names(graph.hit_by([Group("shop", "a"), Group("shop", "worker")])) == {
+        "a",
+        "b",
+        "worker",
+        "gateway",
+    }
 
 
 NAMES = st.sampled_from("abcdefgh")

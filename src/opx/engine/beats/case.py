@@ -29,7 +29,6 @@ from opx.core.decide.case import (
     Policy,
     TrackRecord,
 )
-from opx.core.decide.guards import reach
 from opx.core.decide.runbooks import Runbook
 from opx.core.detect import probes
 from opx.core.detect.finding import Finding, FindingKind, FindingState
@@ -166,7 +165,7 @@ def findings_of_group(tx: ReadTx, episode: Episode, group: Group) -> list[Findin
 
 def _beneath(own: Iterable[Witness], group: Group, knowledge: Knowledge) -> tuple[Witness, ...]:
     """The same rules on what the service depends on, directly or not, by name."""
-    below = sorted(reach.beneath(knowledge.catalogue, group), key=lambda one: one.service)
+    below = sorted(knowledge.topology.beneath(group), key=lambda one: one.service)
     return tuple(
         replace(witness, identity=Identity(one.environment, one.service))
         for one in below[:MOST_BENEATH]

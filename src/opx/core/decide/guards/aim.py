@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from opx.core.base.time import Ms
 from opx.core.correlate.episode import Group
+from opx.core.correlate.problems import Topology
 from opx.core.decide import targets
 from opx.core.decide.actions import Blast
 from opx.core.decide.case import Case
 from opx.core.decide.decision import GuardResult, Reason
 from opx.core.decide.guards.answers import allow, ask, deny
-from opx.core.decide.guards.reach import hit_by
 from opx.core.decide.runbooks import Proposal
 from opx.core.incident.incident import Status
 
@@ -83,4 +83,4 @@ def _hit(case: Case, proposal: Proposal, whole_host: bool) -> frozenset[Group]:
         for place, service in case.catalogue.services.items():
             if service.target and targets.host(service.target) == host:
                 first.add(Group(*place))
-    return hit_by(case.catalogue, first)
+    return Topology.of(case.catalogue).hit_by(first)

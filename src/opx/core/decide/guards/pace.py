@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from opx.core.base.time import HOUR, SECOND, Ms, to_wire
+from opx.core.correlate.problems import Topology
 from opx.core.decide.case import Case
 from opx.core.decide.decision import GuardResult, Reason
 from opx.core.decide.guards.answers import again, allow, deny
-from opx.core.decide.guards.reach import beneath
 
 COOLDOWN_MOST: Ms = HOUR
 """A cooldown stops growing here, unless the policy's own is longer."""
@@ -74,7 +74,7 @@ def lease(case: Case, now: Ms) -> GuardResult:
     proposal = case.proposal
     if proposal is None or (held is not None and held.run == case.run):
         return allow("lease")
-    below = beneath(case.catalogue, proposal.group)
+    below = Topology.of(case.catalogue).beneath(proposal.group)
     for one in case.held:
         if one.run != case.run and now < one.at and one.group in below:
             detail = f"run {one.run} is changing {one.group.service}, on which it depends"

@@ -13,7 +13,6 @@ from opx.core.correlate import problems
 from opx.core.decide.case import Case
 from opx.core.decide.decision import GuardResult, Reason
 from opx.core.decide.guards.answers import again, allow, deny
-from opx.core.decide.guards.reach import callees
 from opx.core.decide.runbooks import Precondition
 from opx.core.detect.rules import Side
 from opx.core.detect.witness import Witness
@@ -75,7 +74,7 @@ def blindness(case: Case, now: Ms) -> GuardResult:
     """
     watched = sum(one.health is not None for one in case.catalogue.services.values())
     bad = len(case.ill)
-    roots = problems.roots(case.ill, lambda group: callees(case.catalogue, group))
+    roots = problems.roots(case.ill, problems.Topology.of(case.catalogue).below)
     alone = len(set(roots.values()))
     detail = f"{bad} of {watched} watched services went bad together, {alone} by themselves"
     if bad >= FEW and alone > case.policy.blindness * (watched - bad + alone):
