@@ -30,6 +30,34 @@ def test_each_line_has_an_answer_and_each_id_a_text() -> None:
     assert all(0 <= row["score"] <= 1 and row["anomaly"] is False for row in rows)
 
 
+def test_a_stack_trace_is_part_of_its_record() -> None:
+    """Each of its lines has the answer of the error that it is the trace of, and
+    makes no template of its own."""
+    trace = b"\n".join(
+        [
+            b"INFO served 17 requests",
+            b"ERROR request 17 failed",
+            b"Traceback (most recent call last):",
+            b'  File "shop.py", line 17, in buy',
+            b"ValueError: -1",
+            b"INFO served 4 requests",
+            b"  at com.example.Shop.buy(Shop.java:17)",
+            b"",
+        ]
+    )
+    rows, table = score(trace)
+
+    answers = [json.dumps(row) for row in rows]
+    assert len(rows) == 7
+    assert answers[1:5] == [answers[1]] * 4
+    assert answers[5:] == [answers[5]] * 2
+    assert rows[0]["template"] == rows[5]["template"] != rows[1]["template"]
+    assert [one["text"] for one in table.values()] == [
+        "INFO served <*> requests",
+        "ERROR request <*> failed",
+    ]
+
+
 def test_an_id_leads_to_what_it_became_part_of() -> None:
     """Three users are one template in the end; the second's id says of which."""
     rows, table = score(b"".join(b"session closed for user %c\n" % who for who in b"abc"))

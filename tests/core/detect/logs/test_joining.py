@@ -4,9 +4,6 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from opx.core.detect.logs import joining
 
 JAVA = [
@@ -27,26 +24,33 @@ PYTHON = [
 ]
 
 
+def parts(lines: list[str]) -> list[bool]:
+    """Of each line, whether it continues the one before it."""
+    records = joining.Records()
+    return [records.continues(line) for line in lines]
+
+
 def test_a_java_trace_is_part_of_its_record() -> None:
     """Frames and causes continue the error that they are of; a line that is not indented and
     begins like none begins a record of its own."""
-    assert joining.join(JAVA) == [JAVA[0], "\n".join(JAVA[1:])]
+    assert parts(JAVA) == [False, False, True, True, True, True]
 
 
 def test_a_python_trace_is_part_of_its_record_up_to_its_error() -> None:
     """The error that ends a trace belongs to it, and the line after that does not."""
-    assert joining.join(PYTHON) == ["\n".join(PYTHON[:5]), PYTHON[5]]
+    assert parts(PYTHON) == [False, True, True, True, True, False]
+    assert parts([*PYTHON[1:5], "ValueError: -1"]) == [False, True, True, True, False]
 
 
 def test_an_error_outside_a_trace_is_a_line() -> None:
     """The name of an error alone continues nothing."""
-    assert joining.join(["one", "ValueError: -1"]) == ["one", "ValueError: -1"]
+    assert parts(["one", "ValueError: -1"]) == [False, False]
+    assert parts([*PYTHON[:3], "INFO meanwhile", "ValueError: -1"])[3:] == [False, False]
 
 
-def test_a_record_does_not_grow_without_bound() -> None:
-    """What is beyond the most lines is dropped with its record."""
-    [record] = joining.join(["head", *(" x" for _ in range(2 * joining.MOST_LINES))])
-    assert record.count("\n") == joining.MOST_LINES - 1
+def test_the_first_line_continues_nothing() -> None:
+    """A file may begin in the middle of a trace: its rest is one record."""
+    assert parts(JAVA[2:4]) == [False, True]
 
 
 def test_a_record_is_told_by_its_head_and_its_cause() -> None:
@@ -55,10 +59,3 @@ def test_a_record_is_told_by_its_head_and_its_cause() -> None:
     assert joining.gist(record) == f"{JAVA[0]} {JAVA[4]}"
     assert joining.gist("one line") == "one line"
     assert joining.gist("head\n  frame") == "head"
-
-
-@given(st.lists(st.text(" \tatCT:x", max_size=9).filter(lambda line: "\n" not in line)))
-def test_no_line_is_lost_or_moved(lines: list[str]) -> None:
-    """The records, taken apart again, are the lines."""
-    records = joining.join(lines)
-    assert [line for record in records for line in record.split("\n")] == lines

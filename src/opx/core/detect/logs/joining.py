@@ -2,19 +2,15 @@
 
 """Lines of one record put together: a stack trace belongs to what it is the trace of.
 
-Stage 2, before mining; pure text, so the wires may use it as well. A line continues the one
-before it when it is indented, or begins as traces do in Java and Python; so does the error
-that ends a Python trace. It must never join what it is not sure of, and never grow a record
-without bound.
+Stage 2, before mining; pure text. A line continues the one before it when it is indented, or
+begins as traces do in Java and Python; so does the error that ends a Python trace. It must
+never join what it is not sure of, nor wait for the line after.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-
-MOST_LINES = 256
-"""Lines of a record that are kept; those after them are dropped with it."""
+from dataclasses import dataclass
 
 _CONTINUES = re.compile(
     r"[ \t]|at [\w$.<>]+\(|Caused by:? |Suppressed: |\.\.\. \d+ (?:more|common)"
@@ -24,20 +20,21 @@ _TRACEBACK = re.compile(r"Traceback \(most recent")
 _ERROR = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Warning|Exit|Interrupt)\b")
 
 
-def join(lines: Iterable[str]) -> list[str]:
-    """The records that these lines are, each with its lines in order, ``\\n`` between them."""
-    records: list[list[str]] = []
-    tracing = False
-    for line in lines:
-        raised = tracing and _ERROR.match(line) is not None
-        if records and (raised or _CONTINUES.match(line)):
-            if len(records[-1]) < MOST_LINES:
-                records[-1].append(line)
-        else:
-            records.append([line])
-            tracing = False
-        tracing = not raised and (tracing or _TRACEBACK.match(line.lstrip()) is not None)
-    return ["\n".join(record) for record in records]
+@dataclass(slots=True)
+class Records:
+    """Where each of several lines that come in order belongs. ``begun``: whether there is a record
+    to continue; ``tracing``: whether it is within a Python trace."""
+
+    begun: bool = False
+    tracing: bool = False
+
+    def continues(self, line: str) -> bool:
+        """Whether this line is part of the record before it; if not, it begins one."""
+        raised = self.tracing and _ERROR.match(line) is not None
+        part = self.begun and (raised or _CONTINUES.match(line) is not None)
+        traced = _TRACEBACK.match(line.lstrip()) is not None
+        self.begun, self.tracing = True, traced or (part and self.tracing and not raised)
+        return part
 
 
 def gist(record: str) -> str:
