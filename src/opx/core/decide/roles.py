@@ -33,7 +33,8 @@ class Permission(StrEnum):
     """Send telemetry."""
     READ = "read"
     ACKNOWLEDGE = "acknowledge"
-    """Take an incident on; opx asks before it acts on it from then on."""
+    """Work on incidents, from taking one on (opx asks before it acts on it from then on) to saying
+    that it is over, and silence."""
     RECORD_OUTCOME = "record_outcome"
     APPROVE = "approve"
     """Answer one approval, either way."""
