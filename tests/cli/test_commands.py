@@ -18,6 +18,10 @@ import httpx
 import pytest
 
 from opx import __version__
+from opx.core.analyse.changes import Changed, What
+from opx.core.analyse.insight import Cause, Insight, InsightSource, InsightType, Ranked
+from opx.core.analyse.past import Past
+from opx.core.correlate.episode import Group
 from opx.core.decide.case import Breaker
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
 from opx.core.decide.roles import Role
@@ -272,6 +276,90 @@ def test_a_replay_says_whether_it_is_the_same(up: Opx, world: Any, made: Any) ->
     assert "severity: stored 5, rebuilt 2" in other.out
     as_json = up("replay", "incident-1", "--json")
     assert (as_json.code, as_json.json["ok"]) == (1, False)
+
+
+SHOP_ORDERS = Group("shop", "orders")
+
+
+def test_an_incident_is_shown_in_the_order_in_which_it_is_needed(
+    up: Opx, world: Any, made: Any
+) -> None:
+    """What is wrong and since when, what changed (what is blamed first), which cause and what
+    speaks for and against it, what helped before, what opx asks, and then what has happened."""
+    changed = [
+        Changed(event=f"e{n}", what=What.CONFIG, group=SHOP_ORDERS, subject=f"/etc/{n}", at=NOW - n)
+        for n in range(6)
+    ]
+    release = Changed(
+        event="r", what=What.RELEASE, group=SHOP_ORDERS, subject="v2", at=NOW - 600_000, by="ann"
+    )
+    insight = Insight(
+        id="insight",
+        episode="e",
+        type=InsightType.BAD_RELEASE,
+        risk=80,
+        causes=(Cause(subject="v2", statement="it came shortly before", evidence=("r",)),),
+        advice="Roll orders back.",
+        source=InsightSource.RULES,
+        at=NOW,
+        changes=(*changed, release),
+        similar=(
+            Past(run="p", incident="dddd4444xx", type="bad_release", runbook="back", helped=True,
+                 took=12_400, at=NOW - 86_400_000),
+            Past(run="q", incident="eeee5555xx", type="bad_release", runbook="restart",
+                 helped=False, took=9_000, at=NOW - 90_000_000),
+        ),
+        ranked=(
+            Ranked("shop/store", 0.62, "latency 0.7, usually 0.1", "errors as usual"),
+            Ranked("shop/[b]", 0.1),
+        ),
+    )  # fmt: skip
+    run = made.run("run-0001", "aaaabbbbcccc")
+    world.put(
+        made.incident(
+            "aaaabbbbcccc", insight="insight", runs=1, acknowledged_by="bob",
+            services=("gateway", "orders"),
+        ),
+        insight, run, made.approval(run),
+    )  # fmt: skip
+    world.write_down(journal.entry(NOW, "aaaabbbbcccc", "incident.opened", "brain"))
+
+    shown = up("incidents", "show", "aaaab").out
+
+    in_order = (
+        "orders is down",
+        "shop/orders (and gateway) since 2026-01-01 00:00:00",
+        "acknowledged by bob",
+        "bad_release, risk 80 (by rules)",
+        "2025-12-31 23:50:00 shop/orders: release deployed v2 by ann",
+        "2026-01-01 00:00:00 shop/orders: config changed /etc/0",
+        "and 2 more: --json",
+        "v2: it came shortly before",
+        "62% shop/store  for: latency 0.7, usually 0.1; against: errors as usual",
+        "10% shop/[b]",
+        "2025-12-31 00:00:00 back helped after 12 s (dddd4444)",
+        "restart did not help (eeee5555)",
+        "advice: Roll orders back.",
+        "opx needs a yes to run restart: opx approve run-0001",
+        "run-0001",
+        "incident.opened",
+    )
+    places = [shown.find(words) for words in in_order]
+    assert -1 not in places
+    assert places == sorted(places)
+    whole = up("incidents", "show", "aaaab", "--json").json
+    assert len(whole["insight"]["changes"]) == 7
+    assert whole["insight"]["ranked"][0]["against"] == "errors as usual"
+
+
+def test_an_incident_that_is_over_says_until_when(up: Opx, world: Any, made: Any) -> None:
+    """And nothing of what opx does, for it does nothing any more."""
+    world.put(made.incident("aaaa1111", status=Status.RESOLVED, resolved_at=NOW + 60_000))
+
+    shown = up("incidents", "show", "aaaa1111").out
+
+    assert "shop/orders since 2026-01-01 00:00:00 until 2026-01-01 00:01:00" in shown
+    assert "opx" not in shown
 
 
 def test_the_status_says_what_is_open_and_what_opx_does(up: Opx, world: Any, made: Any) -> None:

@@ -161,6 +161,7 @@ def test_one_incident_has_all_that_belongs_to_it(
     found = client.get("/api/v1/incidents/incident-1", headers=world.auth(Role.VIEWER)).json()
 
     assert found["insight"]["causes"][0]["statement"] == "its process is gone"
+    assert found["doing"] == "needs a yes to run restart: opx approve run-1"
     assert found["runs"][0]["proposal"]["runbook"] == "restart"
     assert found["approvals"][0]["expires_at"] == "2026-01-01T00:15:00.000Z"
     assert [row["kind"] for row in found["timeline"]] == ["incident.opened", "run.proposed"]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from opx.core.analyse import tracing
+from opx.core.analyse.causes.ranking import Evidence, EvidenceKind
 from opx.core.base.reads import Answer, Answers
 from opx.core.base.time import MINUTE, SECOND, Ms, Window
 from opx.core.correlate.episode import Group
@@ -124,7 +125,8 @@ def test_the_slow_one_at_the_bottom_is_blamed() -> None:
     assert blamed[0].subject == "shop/store"
     assert blamed[0].share > 0.5
     assert sum(one.share for one in blamed) <= 1.0
-    assert "latency 0.7, usually 0.1" in blamed[0].said
+    assert blamed[0].said == "latency 0.7, usually 0.1"
+    assert blamed[0].against == ""
 
 
 def test_the_slow_one_in_the_middle_is_blamed() -> None:
@@ -133,6 +135,23 @@ def test_the_slow_one_in_the_middle_is_blamed() -> None:
     answers = told(found, {"gateway": 0.8, "orders": 0.75})
 
     assert tracing.ranked(found, answers, TOPOLOGY)[0].subject == "shop/orders"
+
+
+def test_what_speaks_against_whom_is_said() -> None:
+    """The numbers that are as usual, when it began, and how much is left to explain."""
+    evidence = [
+        Evidence(kind=EvidenceKind.FAILS_MORE, metric="errors", expected=0.0, came=0.25),
+        Evidence(kind=EvidenceKind.SILENT),
+        Evidence(kind=EvidenceKind.STEADY, metric="latency", expected=0.1, came=0.1),
+        Evidence(kind=EvidenceKind.LATER, onset=4),
+        Evidence(kind=EvidenceKind.OTHERS, came=0.625),
+    ]
+
+    assert tracing.said(evidence) == (
+        "errors 0.25, usually 0; it fell silent",
+        "latency as usual; it began later than who suffers; it cannot explain 62% of the trouble",
+    )
+    assert all(tracing.said([Evidence(kind=kind)]) != ("", "") for kind in EvidenceKind)
 
 
 @pytest.mark.parametrize("usual", [0, 3, 8])

@@ -12,6 +12,7 @@ import typer
 
 from opx.cli import show
 from opx.cli.client import FAILED, Client
+from opx.cli.commands import incident
 from opx.cli.show import AsJson, Data
 
 app = typer.Typer(help="What is wrong, and what was done about it.", no_args_is_help=True)
@@ -89,56 +90,11 @@ def _listed(client: Client, limit: int, **narrowed: Any) -> dict[str, Any]:
 
 @app.command(name="show")
 def show_(id: Id, as_json: AsJson = False, data: Data = None) -> None:
-    """One incident: what it is, its repairs and its timeline."""
+    """One incident: what is wrong and why, what opx does about it, and what has happened."""
     found = Client(data).get(f"/incidents/{id}")
     if as_json:
         return show.as_json(found)
-    severity = f"SEV{found['severity']} {found['priority']}"
-    show.line(f"[bold]{show.plain(found['title'])}[/]  {severity}  {show.word(found['status'])}")
-    show.line(f"[dim]{found['id']}  version {found['version']}[/]")
-    for what in _people(found):
-        show.line(f"  {show.plain(what)}")
-    if found["insight"]:
-        _insight(found["insight"])
-    show.table(
-        "Runs",
-        ("id", "number", "runbook", "target", "status", "reason"),
-        (
-            (
-                show.short(run["id"]),
-                run["number"],
-                run["proposal"]["runbook"],
-                run["proposal"]["target"],
-                run["status"],
-                run["reason"],
-            )
-            for run in found["runs"]
-        ),
-    )
-    for row in found["timeline"]:
-        show.line(show.entry(row))
-    return None
-
-
-def _people(found: dict[str, Any]) -> list[str]:
-    """What people have done about it, and the incidents before and after it."""
-    said = found["resolution"]
-    text = f": {said['text']}" if said and said["text"] else ""
-    lines = {
-        "acknowledged by {}": found["acknowledged_by"],
-        "assigned to {}": found["assigned_to"],
-        "resolved: {}": said and f"{said['kind'].replace('_', ' ')} by {said['by']}{text}",
-        "part of {}": found["merged_into"],
-        "after {}": found["previous"],
-    }
-    return [line.format(what) for line, what in lines.items() if what]
-
-
-def _insight(insight: dict[str, Any]) -> None:
-    show.line(f"{show.plain(insight['type'])}, risk {insight['risk']} (by {insight['source']})")
-    for cause in insight["causes"]:
-        show.line(f"  because: {show.plain(cause['statement'])}")
-    show.line(f"  advice: {show.plain(insight['advice'])}")
+    return incident.show_all(found)
 
 
 @app.command()

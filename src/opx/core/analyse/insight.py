@@ -50,13 +50,15 @@ class Cause:
     evidence: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Ranked:
-    """``share``: of the blame, 0 to 1, not calibrated. ``said``: the first evidence for it."""
+    """``share``: of the blame, 0 to 1, not calibrated. ``said``: the evidence for it, ``against``
+    it, in words."""
 
     subject: str
     share: float
     said: str = ""
+    against: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

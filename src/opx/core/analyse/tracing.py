@@ -10,11 +10,11 @@ probability, and nothing is done because of it alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from opx.core.analyse.causes.case import Case, Target
-from opx.core.analyse.causes.ranking import Evidence, rank
+from opx.core.analyse.causes.ranking import Evidence, EvidenceKind, rank
 from opx.core.analyse.insight import Ranked
 from opx.core.base.reads import Answers, SeriesRead, Stat
 from opx.core.base.time import MINUTE, SECOND, Ms, Window
@@ -36,6 +36,13 @@ LEAST_SHARE = 0.05
 """Who has less of the blame is not named."""
 _NAMES = {Signal.LATENCY: ("latency", ""), Signal.ERRORS: ("errors", "requests")}
 """What the ranking calls the part and the whole of a rule with that signal."""
+_WORDS = {
+    EvidenceKind.SILENT: "it fell silent",
+    EvidenceKind.IDLE: "it is asked no more",
+    EvidenceKind.NEW_CALLEE: "it calls what it never called",
+    EvidenceKind.LATER: "it began later than who suffers",
+    EvidenceKind.UNSEEN: "it never reported",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +125,18 @@ def ranked(traced: Trace, answers: Answers, topology: Topology) -> tuple[Ranked,
         period_s=PERIOD / SECOND,
     )
     return tuple(
-        Ranked(subject=cause.node, share=round(cause.score, 3), said=_said(cause.evidence))
+        Ranked(cause.node, round(cause.score, 3), *said(cause.evidence))
         for cause in rank(case)[:MOST_NAMED]
         if cause.score >= LEAST_SHARE
     )
+
+
+def said(evidence: Iterable[Evidence]) -> tuple[str, str]:
+    """What speaks for somebody as the cause, and what against, in words."""
+    spoken: tuple[list[str], list[str]] = [], []
+    for one in evidence:
+        spoken[one.kind.against].append(_words(one))
+    return "; ".join(spoken[False]), "; ".join(spoken[True])
 
 
 def _named(rule: DetectionRule) -> bool:
@@ -158,11 +173,18 @@ def _over(part: float | None, whole: float | None) -> float | None:
     return part / whole if part is not None and whole else None
 
 
-def _said(evidence: Sequence[Evidence]) -> str:
-    for one in evidence:
-        if not one.kind.against and one.expected is not None and one.came is not None:
-            return f"{one.metric} {one.came:.3g}, usually {one.expected:.3g}"
-    return ""
+def _words(one: Evidence) -> str:
+    if one.kind is EvidenceKind.OTHERS:
+        return f"it cannot explain {one.came or 0:.0%} of the trouble"
+    if one.kind is EvidenceKind.STEADY:
+        return f"{one.metric} as usual"
+    if one.kind in _WORDS:
+        return _WORDS[one.kind]
+    return f"{one.metric} {_number(one.came)}, usually {_number(one.expected)}"
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3g}"
 
 
 def _group(finding: Finding) -> Group:

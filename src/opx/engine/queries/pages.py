@@ -27,6 +27,7 @@ from opx.core.incident.incident import Incident, Status
 from opx.core.ingest.signals import Severity
 from opx.core.learn.outcome import Outcome
 from opx.engine.ports import ReadTx, Where
+from opx.engine.queries import doing
 from opx.engine.queries.kept import entries_before
 from opx.engine.queries.one import Plain, find_incident
 from opx.errors import BadInput
@@ -108,7 +109,8 @@ def _opened(cursor: str) -> tuple[Ms, str]:
 def incident(tx: ReadTx, id: str, before: int = 0) -> Plain:
     """One incident with all that belongs to it. ``timeline``: the newest entries of the journal
     about it, or of those before the seq ``before``, in order; ``older``: the ``before`` of the
-    entries that precede them, None when they are all."""
+    entries that precede them, None when they are all. ``doing``: what opx does about it, or why
+    it does nothing; empty when it is over."""
     found = find_incident(tx, id)
     insight = tx.get(Insight, found.insight) if found.insight else None
     timeline = entries_before(tx, before, TIMELINE + 1, found.id)
@@ -118,6 +120,7 @@ def incident(tx: ReadTx, id: str, before: int = 0) -> Plain:
     return {
         **canonical.plain(found),
         "insight": canonical.plain(insight),
+        "doing": doing.about(tx, canonical.plain(found)) if found.status in ACTIVE else "",
         "runs": runs(tx, found.id),
         "approvals": [a for run in _runs(tx, found.id) for a in _approval_of(tx, run)],
         "outcomes": canonical.plain(sorted(outcomes, key=lambda outcome: outcome.at)),
