@@ -340,7 +340,7 @@ def test_an_incident_is_shown_in_the_order_in_which_it_is_needed(
         "2025-12-31 00:00:00 back helped after 12 s (dddd4444)",
         "restart did not help (eeee5555)",
         "advice: Roll orders back.",
-        "opx needs a yes to run restart: opx approve run-0001",
+        "opx: needs a yes to run restart: opx approve run-0001",
         "run-0001",
         "incident.opened",
     )

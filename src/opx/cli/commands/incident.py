@@ -25,7 +25,7 @@ def show_all(found: dict[str, Any]) -> None:
     if found["insight"]:
         _insight(found["insight"])
     if found["doing"]:
-        show.line(f"[bold]opx[/] {show.plain(found['doing'])}")
+        show.line(f"[bold]opx:[/] {show.plain(found['doing'])}")
     _runs(found["runs"])
     for row in found["timeline"]:
         show.line(show.entry(row))
