@@ -47,6 +47,7 @@ def test_a_small_fleet_is_measured() -> None:
     shown = invoke("detect", "--streams", "10", "--json")
     found = {one["name"]: one for one in json.loads(shown.stdout)["figures"]}
 
+    assert found["of 10 streams, kept in a flood of 10,000 others"]["measured"] == 10
     findings = found["findings in a day of 10,000 healthy streams"]
     assert findings["measured"] % 1_000 == 0
     assert found["points a second scored, one core"]["measured"] > 0

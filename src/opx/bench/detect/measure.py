@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from opx.bench.detect import causes, fleet, metrics, templates
+from opx.bench.detect import causes, fleet, flood, metrics, templates
 from opx.bench.detect.scorers import Scorers
 from opx.bench.figures import Figure, Tell
 from opx.errors import BadInput
@@ -37,5 +37,5 @@ def measure(
             why = f"left out: {data} has no {name}/" if data else "left out: no --data"
             found.append(Figure(name=name, unit="", measured=None, note=why))
     if streams:
-        return found + fleet.measure(streams, seed, tell)
+        return found + fleet.measure(streams, seed, tell) + flood.measure(streams, tell)
     return [*found, Figure(name="fleet", unit="", measured=None, note="left out: --streams 0")]

@@ -55,7 +55,8 @@ _write = msgspec.json.Encoder()
 
 @dataclass(slots=True)
 class _Scorer:
-    """``sids``: numbers for the streams' names; the oldest are forgotten beyond what is kept."""
+    """``sids``: numbers for the streams' names, the least recently seen first: beyond what is
+    kept they are forgotten."""
 
     state: MetricState = field(default_factory=MetricState)
     sids: dict[str, int] = field(default_factory=dict)
@@ -85,12 +86,13 @@ class _Scorer:
         return _write.encode_lines(answers)
 
     def _sid(self, stream: str) -> int:
-        sid = self.sids.get(stream)
+        sid = self.sids.pop(stream, None)
         if sid is None:
             if len(self.sids) >= MOST_STREAMS:
                 del self.sids[next(iter(self.sids))]
-            sid = self.sids[stream] = self.named
+            sid = self.named
             self.named += 1
+        self.sids[stream] = sid
         return sid
 
 

@@ -16,8 +16,13 @@ from functools import lru_cache
 from typing import Any
 
 _AS_IT_IS = frozenset({str, int, float, bool, type(None)})
+# What ``plain`` made cannot be circular.
 _encode = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    sort_keys=True,
+    separators=(",", ":"),
+    ensure_ascii=False,
+    allow_nan=False,
+    check_circular=False,
 ).encode
 
 
