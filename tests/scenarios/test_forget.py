@@ -228,20 +228,21 @@ async def a_storm_goes_piece_by_piece(store: Store) -> None:
 
 
 async def what_is_of_no_use_any_more_goes_by_its_age(store: Store) -> None:
-    """After 30 days: what was quarantined, commands that were done, tokens that have expired
-    or were revoked. What waits, and what still holds, stays."""
+    """After 30 days: what was quarantined, commands that were done, tokens that have expired.
+    What waits, and what still holds, stays; so does a revoked token that has no end, or its
+    secret, which may still lie in a file, would be new to the next start and be let in."""
     then = NOW - 30 * DAY
     late = Rejected(id="late", at=then, wire="metrics", reason="r", item="{}")
     done = Command(id="done", kind="k", subject="s", actor="ada", at=then, done_at=then)
     token = Token(id="expired", name="a", roles=(), created_at=then, expires_at=then)
-    revoked = replace(token, id="revoked", expires_at=None, revoked_at=then)
     stays = [
         replace(late, id="new", at=then + 1),
         replace(done, id="waits", done_at=None),
         replace(token, id="holds", expires_at=NOW + DAY),
         replace(token, id="for-ever", expires_at=None),
+        replace(token, id="revoked", expires_at=None, revoked_at=then),
     ]
-    await past(store, [late, done, token, revoked, *stays])
+    await past(store, [late, done, token, *stays])
 
     (entry,) = await all_of_it(store)
 
@@ -251,7 +252,6 @@ async def what_is_of_no_use_any_more_goes_by_its_age(store: Store) -> None:
         "Rejected.at": 1,
         "Command.done_at": 1,
         "Token.expires_at": 1,
-        "Token.revoked_at": 1,
     }
 
 

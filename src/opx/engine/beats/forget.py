@@ -40,7 +40,6 @@ _AGES: tuple[tuple[type, str], ...] = (
     (Rejected, "at"),
     (Command, "done_at"),
     (Token, "expires_at"),
-    (Token, "revoked_at"),
     (Silence, "ends_at"),
 )
 """What goes by its age alone, and the field that says since when it is of no use."""
