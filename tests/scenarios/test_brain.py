@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from opx.adapters.durable.inline import InlineWorkflows
+from opx.core.base.reads import Answer, Probe, ProbeKind
 from opx.core.base.time import SECOND, Ms
+from opx.core.ingest.services import Catalogue, Health, Service
 from opx.core.ingest.signals import Alert, Identity, Severity, Tick
 from opx.engine.beats.case import Knowledge
 from opx.engine.beats.parts import RESPOND, Parts
@@ -90,6 +92,59 @@ def test_a_loop_that_fails_says_since_when_and_how_until_it_does_not() -> None:
         made.store.full = False
         await made.clock.sleep(6 * SECOND)
         assert (made.brain.failing, made.brain.lag()) == ({}, 0)
+        await made.leave()
+
+    virtual.run(main())
+
+
+class Prober(FakeProber):
+    """Set ``broken`` to have it raise, as one does that the machine gives no more sockets."""
+
+    broken = False
+
+    async def ask(self, key: str, probe: Probe) -> Answer:
+        if self.broken:
+            raise OSError("too many open files")
+        return await super().ask(key, probe)
+
+
+def test_the_probe_loop_fails_no_more_once_answers_are_taken_in() -> None:
+    """It ends no turn while all is well; so after a failure it is well when it has heard
+    answers again. The next failure is a new one: told since then, and backed off from anew."""
+
+    async def main() -> None:
+        made = Made()
+        prober = Prober(made.clock)
+        prober.say("s:1", True)
+        probe = Probe(kind=ProbeKind.TCP, address="s:1")
+        service = Service(name="s", environment="prod", health=Health(probe=probe))
+        known = Knowledge(catalogue=Catalogue(services={("prod", "s"): service}))
+        made.brain.parts.prober, made.brain.parts.knowledge = prober, known
+        prober.broken = True
+        await made.clock.sleep(30 * SECOND)
+        assert set(made.brain.failing) == {"probe"}
+        prober.broken = False
+        await made.clock.sleep(30 * SECOND)
+        assert made.brain.failing == {}
+
+        made.complaints.clear()
+        prober.broken, again = True, made.clock.now()
+        await made.clock.sleep(10 * SECOND)
+        assert made.brain.failing["probe"].since >= again
+        assert made.complaints.count("probe") > 3, "five seconds apart it would be two"
+        await made.leave()
+
+    virtual.run(main())
+
+
+def test_the_probe_loop_fails_no_more_when_there_is_nothing_to_ask() -> None:
+    """Without services there is no answer to be heard: that it could look is enough."""
+
+    async def main() -> None:
+        made = Made()
+        made.brain.failing["probe"] = Failing(since=made.clock.now(), error="no space left")
+        await made.clock.sleep(SECOND)
+        assert made.brain.failing == {}
         await made.leave()
 
     virtual.run(main())

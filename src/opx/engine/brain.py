@@ -52,6 +52,7 @@ FLUSH_EVERY: Ms = 2 * SECOND
 TIDY_EVERY: Ms = 2 * SECOND
 SAVE_EVERY: Ms = 10 * SECOND
 SWEEP_EVERY: Ms = SECOND
+BACK_OFF_LEAST: Ms = 100
 BACK_OFF_MOST: Ms = 5 * SECOND
 FORGET_EVERY: Ms = SECOND
 """While there is more to forget; then once an hour."""
@@ -95,6 +96,7 @@ class Brain:
     _journal: int = field(init=False, default=-1)
     _look_at: Ms = field(init=False, default=0)
     _place: Place = field(init=False, default=Place())
+    _back_off: dict[str, Ms] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.parts.telemetry = self.telemetry
@@ -153,27 +155,32 @@ class Brain:
         self, name: str, once: Callable[[], Awaitable[Ms]], stop: asyncio.Event
     ) -> None:
         """Do ``once`` again and again; it says how long to wait. A failure backs off."""
-        back_off: Ms = 100
         while not stop.is_set():
             try:
                 wait = await once()
-                back_off = 100
-                self.failing.pop(name, None)
+                self._well(name)
             except Exception as error:  # noqa: BLE001 - the worker loop backs off and goes on
                 self.complain(name, error)
                 now = self.parts.clock.now()
                 since = self.failing[name].since if name in self.failing else now
                 self.failing[name] = Failing(since=since, error=str(error) or repr(error))
-                wait, back_off = back_off, min(back_off * 2, BACK_OFF_MOST)
+                wait = self._back_off.get(name, BACK_OFF_LEAST)
+                self._back_off[name] = min(wait * 2, BACK_OFF_MOST)
             self.turns[name] = self.turns.get(name, 0) + 1
             if wait:
                 await _pause(stop, wait)
+
+    def _well(self, name: str) -> None:
+        """The loop ``name`` works: it fails no more, and its next failure is a first one."""
+        self.failing.pop(name, None)
+        self._back_off.pop(name, None)
 
     async def _sense(self) -> Ms:
         return 0 if await self.sense.take() == MOST_CHUNKS else POLL
 
     async def _probe(self, stop: asyncio.Event) -> Ms:
-        await self.sense.probe(stop)
+        """One turn lasts until ``stop`` or a failure, so it says in between that all is well."""
+        await self.sense.probe(stop, lambda: self._well("probe"))
         return 0
 
     async def _commands(self) -> Ms:

@@ -11,7 +11,7 @@ is thrown away and rebuilt from the store: memory is never ahead of what is kept
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from opx.core.base.reads import Answer, ProbeRead
 from opx.core.base.time import Ms
@@ -59,9 +59,10 @@ class Sense:
             self.taking = None
             return len(chunks)
 
-    async def probe(self, stop: asyncio.Event) -> None:
-        """Ask the health probes as they fall due, until ``stop``."""
-        await probing.run(self._parts, self, stop)
+    async def probe(self, stop: asyncio.Event, well: Callable[[], None] = lambda: None) -> None:
+        """Ask the health probes as they fall due, until ``stop``; ``well`` is told when that
+        works."""
+        await probing.run(self._parts, self, stop, well)
 
     async def due(self) -> list[ProbeRead]:
         """The health probes to be asked now."""

@@ -10,6 +10,7 @@ It must never judge an answer.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from opx.core.base.reads import Answer, ProbeRead
@@ -33,9 +34,10 @@ class Patient(Protocol):
     async def hear(self, answers: list[Answered]) -> None: ...
 
 
-async def run(parts: Parts, whose: Patient, stop: asyncio.Event) -> None:
+async def run(parts: Parts, whose: Patient, stop: asyncio.Event, well: Callable[[], None]) -> None:
     """Ask and hand over until ``stop``; what is under way then is dropped. A failure of
-    ``whose`` ends everything: whoever starts it again starts from nothing."""
+    ``whose`` ends everything: whoever starts it again starts from nothing. ``well`` is called
+    whenever answers were taken in, or there was nothing to ask."""
     answers: asyncio.Queue[Answered] = asyncio.Queue()
     asked: dict[str, asyncio.Task[None]] = {}
 
@@ -51,6 +53,7 @@ async def run(parts: Parts, whose: Patient, stop: asyncio.Event) -> None:
             await whose.hear(heard)
             for read, _ in heard:
                 del asked[read.key]
+            well()
 
     async with asyncio.TaskGroup() as group:
         listener = group.create_task(listen())
@@ -58,6 +61,8 @@ async def run(parts: Parts, whose: Patient, stop: asyncio.Event) -> None:
             fresh = [read for read in await whose.due() if read.key not in asked]
             for read in fresh[: AT_ONCE - len(asked)]:
                 asked[read.key] = group.create_task(ask(read))
+            if not asked:
+                well()
             await parts.clock.sleep(EVERY)
         for task in (listener, *asked.values()):
             task.cancel()
