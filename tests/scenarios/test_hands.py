@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import pytest
 
@@ -18,11 +18,13 @@ from opx.core.decide.case import Automation, Lease, Mode
 from opx.core.decide.decision import Answered, Decision
 from opx.core.decide.runbooks import Proposal
 from opx.engine.hands import EPOCH, Hands
-from opx.engine.ports import Entry, Saved, Say, Where, WriteTx, silent
+from opx.engine.ports import EffectKnown, Entry, Saved, Say, Where, WriteTx, silent
 from opx.errors import Failed, Refused, Unavailable
 from opx.testing import virtual
 from opx.testing.memory import MemoryStore
 from opx.testing.world import FakeAction, PlainSigner
+
+T = TypeVar("T")
 
 NOW = virtual.START
 TARGET = "http://127.0.0.1:2#orders"
@@ -435,10 +437,108 @@ def test_a_stop_waits_for_what_is_nearly_done_and_leaves_the_rest_to_the_success
     assert action.effects == {place(0): 1, place(1): 1}
 
 
-def test_a_lane_that_fails_is_not_silent() -> None:
-    """What an action was never to raise ends hands: its watcher starts another, which looks."""
-    action = FakeAction()
-    action.failures.append(ValueError("a mistake of the action's"))  # type: ignore[arg-type]
+class Mistaken(FakeAction):
+    """An action whose methods, those in ``wrong``, raise what no action was to raise."""
 
-    with pytest.raises(ValueError, match="a mistake"):
-        serve(signed(ORDER), action)
+    wrong: frozenset[str] = frozenset()
+
+    async def observe(self, target: str, inputs: dict[str, str]) -> dict[str, str]:
+        self._mistake("observe", target)
+        return await super().observe(target, inputs)
+
+    def happened(self, before: dict[str, str], now: dict[str, str]) -> EffectKnown:
+        self._mistake("happened", place(0))
+        return super().happened(before, now)
+
+    async def apply(self, target: str, inputs: dict[str, str], key: str, say: Say = silent) -> str:
+        self._mistake("apply", target)
+        return await super().apply(target, inputs, key, say)
+
+    def _mistake(self, method: str, target: str) -> None:
+        if method in self.wrong and target == place(0):
+            raise IndexError("a mistake of the action's")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected", "begun"),
+    [
+        ({"observe"}, OrderStatus.FAILED, False),
+        ({"apply"}, OrderStatus.FAILED, True),  # looked for, and not there
+        ({"apply", "happened"}, OrderStatus.UNKNOWN, True),
+    ],
+)
+def test_a_mistake_of_an_action_ends_its_own_order_only(
+    wrong: set[str], expected: OrderStatus, begun: bool
+) -> None:
+    """It is the result of the order it was made on; what is under way elsewhere goes on, and
+    what is given later is served."""
+
+    async def main() -> dict[str, OrderRecord]:
+        action = Mistaken(slow={place(1): 8_000})
+        action.wrong = frozenset(wrong)
+        street = Street(action)
+        await street.open()
+        await street.give("wrong", place(0))
+        await street.give("slow", place(1))
+        serving = asyncio.create_task(street.serve())
+        await street.clock.sleep(5_000)
+        await street.give("later", place(2))
+        await street.clock.sleep(5_000)
+        street.stop.set()
+        await serving
+        return await street.orders()
+
+    orders = virtual.run(main())
+    failed = orders.pop("wrong")
+    assert (failed.status, failed.claimed_at is not None) == (expected, begun)
+    assert failed.output == 'IndexError("a mistake of the action\'s")'
+    assert {record.status for record in orders.values()} == {OrderStatus.DONE}
+
+
+def test_a_predecessors_order_that_cannot_be_compared_is_unknown_and_ends_nobody() -> None:
+    """What was seen before makes no sense: a person must look, and hands serves on."""
+    held = signed(
+        ORDER, status=OrderStatus.CLAIMED, claimed_by="hands/1", claimed_at=NOW, before={}
+    )
+
+    ended = serve(held, FakeAction())
+
+    assert (ended.status, ended.output) == (OrderStatus.UNKNOWN, "found after an interruption")
+
+
+class Away(MemoryStore):
+    """A store that takes no writes while it is ``away``."""
+
+    away = False
+
+    async def write(self, fn: Callable[[WriteTx], T]) -> T:
+        if self.away:
+            raise Unavailable("the disk is full")
+        return await super().write(fn)
+
+
+@pytest.mark.parametrize("after", [0, 500])
+def test_a_store_that_is_away_for_a_moment_costs_nothing(after: int) -> None:
+    """Whether it is away when the order is claimed, or when the result is to be kept: the step
+    is done once, and the store has its result when it is back."""
+
+    async def main() -> tuple[dict[str, OrderRecord], FakeAction]:
+        action = FakeAction(slow={TARGET: 1_000})
+        street = Street(action)
+        store = street.store = Away()
+        await street.open()
+        await street.give("order", TARGET)
+        store.away = after == 0
+        serving = asyncio.create_task(street.serve())
+        await street.clock.sleep(after)
+        store.away = True
+        await street.clock.sleep(5_000)
+        store.away = False
+        await street.clock.sleep(5_000)
+        street.stop.set()
+        await serving
+        return await street.orders(), action
+
+    orders, action = virtual.run(main())
+    assert (orders["order"].status, orders["order"].version) == (OrderStatus.DONE, 3)
+    assert action.effects == {TARGET: 1}

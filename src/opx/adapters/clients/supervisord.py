@@ -16,7 +16,6 @@ import xmlrpc.client
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
-from xml.parsers.expat import ExpatError
 
 from opx.adapters.clients import http1
 from opx.adapters.clients.logins import Logins
@@ -97,7 +96,7 @@ class Supervisord:
         info = await self.call(target, "getProcessInfo")
         try:
             return Process(str(info["statename"]), int(info["pid"]), int(info["start"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise Unavailable(f"supervisord told nothing sensible about {target}") from error
 
     async def call(
@@ -132,7 +131,9 @@ class Supervisord:
             raise Unavailable(f"supervisord answered {reply.status} for {target}")
         try:
             ((answer,), _) = xmlrpc.client.loads(reply.body)
-        except (ExpatError, xmlrpc.client.ResponseError, ValueError) as error:
+        except xmlrpc.client.Fault:
+            raise
+        except Exception as error:  # what is wrong with it decides which: there is no list
             raise Unavailable(f"supervisord's answer for {target} is not XML-RPC") from error
         return answer
 

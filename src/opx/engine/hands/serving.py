@@ -6,7 +6,8 @@ After ``act``, before ``verify``. Targets are served side by side, one target st
 order. It trusts nothing but the signature and its own look at the store: expiry, epoch,
 halt, lease and decision are checked again in the transaction that claims the order, so no
 step starts after a halt was acknowledged. It writes claims and results, never derived
-state. After a crash, and where no answer came, it looks before anything is repeated.
+state. After a crash, and where no answer came, it looks before anything is repeated. One
+order that goes wrong, however it does, never takes another with it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from opx.core.act import steps
 from opx.core.act.run import OrderRecord, OrderStatus, Run, StepOrder
@@ -37,6 +39,8 @@ from opx.engine.ports import (
     WriteTx,
 )
 from opx.errors import Conflict, OpxError, Unavailable
+
+T = TypeVar("T")
 
 ACTOR = "hands"
 AT_ONCE = 8
@@ -89,9 +93,16 @@ class Hands:
         for record in left + ready:
             place = targets.canonical(record.order.target)
             if place not in lanes and len(lanes) < AT_ONCE:
-                mine = record.status is OrderStatus.CLAIMED
-                work = self._resume(record) if mine else self._perform(record)
-                lanes[place] = asyncio.create_task(work)
+                lanes[place] = asyncio.create_task(self._serve(record))
+
+    async def _serve(self, record: OrderRecord) -> None:
+        """Bring one order to its end. What nobody foresaw becomes its result."""
+        mine = record.status is OrderStatus.CLAIMED
+        try:
+            await (self._resume(record) if mine else self._perform(record))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others are served
+            why = repr(error)
+            await self._kept(lambda tx: _save_failure(tx, record.id, why, self.clock.now()))
 
     async def _perform(self, record: OrderRecord) -> None:
         order = record.order
@@ -145,10 +156,7 @@ class Hands:
             tx.save(claimed)
             return claimed
 
-        try:
-            return await self.store.write(claim)
-        except Conflict:
-            return None
+        return await self._kept(claim)
 
     async def _apply(self, record: OrderRecord, action: Action) -> None:
         order = record.order
@@ -166,6 +174,9 @@ class Hands:
         except OpxError as error:
             await self._end(record, OrderStatus.FAILED, str(error))
             return
+        except Exception as error:  # noqa: BLE001 - nobody foresaw it: it may have happened
+            await self._look(record, action, repr(error))
+            return
         self.failpoint("applied")
         await self._end(record, OrderStatus.DONE, output)
 
@@ -178,7 +189,7 @@ class Hands:
             said = {"order": record.id, "run": record.run, "step": record.order.step}
             tx.append(journal.entry(now, subject, "order.said", ACTOR, lines=lines, **said))
 
-        with contextlib.suppress(OpxError):
+        with contextlib.suppress(Exception):
             await self.store.write(append)
 
     async def _resume(self, record: OrderRecord) -> None:
@@ -201,10 +212,11 @@ class Hands:
         await self._settle(record, await self._effect(record, action), why)
 
     async def _effect(self, record: OrderRecord, action: Action) -> EffectKnown:
-        """Whether the effect is there; unknown when the target cannot be seen."""
+        """Whether the effect is there; unknown when the target cannot be seen, or what is seen
+        there cannot be compared."""
         try:
             return action.happened(record.before, await _observed(action, record.order))
-        except OpxError:
+        except Exception:  # noqa: BLE001 - whatever stands in the way, nobody can tell
             return EffectKnown.UNKNOWN
 
     async def _settle(self, record: OrderRecord, known: EffectKnown, why: str) -> None:
@@ -216,12 +228,18 @@ class Hands:
         await self._end(record, status, why)
 
     async def _end(self, record: OrderRecord, status: OrderStatus, output: str) -> None:
-        try:
-            await self.store.write(
-                lambda tx: _save_end(tx, record, status, output, self.clock.now())
-            )
-        except Conflict:
-            return
+        await self._kept(lambda tx: _save_end(tx, record, status, output, self.clock.now()))
+
+    async def _kept(self, change: Callable[[WriteTx], T]) -> T | None:
+        """What ``change`` returns, once the store has it: one that does not answer is asked
+        again until it does. None: somebody else was first."""
+        while True:
+            try:
+                return await self.store.write(change)
+            except Conflict:
+                return None
+            except Unavailable:
+                await self.clock.sleep(LOOK_AGAIN)
 
 
 def _orders(tx: ReadTx, status: OrderStatus) -> list[OrderRecord]:
@@ -259,6 +277,16 @@ def _save_end(tx: WriteTx, record: OrderRecord, status: OrderStatus, output: str
             output=ended.output,
         )
     )
+
+
+def _save_failure(tx: WriteTx, id: str, why: str, now: Ms) -> None:
+    """The order was not brought to its end: it is unknown what it came to, unless it was never
+    begun."""
+    record = tx.get(OrderRecord, id)
+    if record is not None and record.status is OrderStatus.CLAIMED:
+        _save_end(tx, record, OrderStatus.UNKNOWN, why, now)
+    elif record is not None and record.status is OrderStatus.READY:
+        _save_end(tx, record, OrderStatus.FAILED, why, now)
 
 
 def _subject(tx: ReadTx, record: OrderRecord) -> str:
