@@ -28,10 +28,11 @@ BEATS = ("injected", "detected", "incident", "explained", "decided", "acted", "v
 FAULT = {
     *BEATS,
     *("fault", "service", "hurt", "healthy", "verdict", "verdicts", "runbook", "guards", "orders"),
-    *("starts", "by_hand", "elsewhere", "paged", "agrees", "problem"),
+    *("starts", "by_hand", "elsewhere", "false_alarms", "paged", "agrees", "problem"),
 }
 TOTALS = {
     *("trials", "repairs", "verified_success", "pages", "false_actions", "false_actions_at_most"),
+    "false_alarms",
     *("mttd_s", "mttd_p90_s", "mttr_s", "mttr_p90_s", "first_verified_s"),
 }
 REPAIRED_BY = {
@@ -96,6 +97,7 @@ def test_every_kind_of_trouble_ends_as_it_ought_to(demo: Told) -> None:
     totals = demo.report["totals"]
     assert (totals["trials"], totals["repairs"]) == (15, 9)
     assert (totals["verified_success"], totals["false_actions"], totals["pages"]) == (9, 0, 3)
+    assert totals["false_alarms"] == 0
 
 
 def test_the_first_recovery_is_seen_soon(demo: Told) -> None:

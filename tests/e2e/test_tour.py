@@ -229,7 +229,7 @@ def test_the_totals_are_means_over_the_repairs_that_worked() -> None:
         trials=[
             trial(Fault.KILL, story=read(REPAIR, T), healthy=T + 2_500, starts=1),
             trial(Fault.HANG, story=late, healthy=T + 4_500, starts=1),
-            trial(Fault.BENIGN_RESTART, starts=1),
+            trial(Fault.BENIGN_RESTART, starts=1, false_alarms=2),
         ],
     )
     assert report.totals() == {
@@ -239,6 +239,7 @@ def test_the_totals_are_means_over_the_repairs_that_worked() -> None:
         "pages": 0,
         "false_actions": 0,
         "false_actions_at_most": 0.6316,
+        "false_alarms": 2,
         "mttd_s": 3.1,
         "mttd_p90_s": 4.1,
         "mttr_s": 3.5,

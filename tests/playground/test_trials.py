@@ -132,3 +132,12 @@ def test_the_bound_counts_trials_and_not_orders() -> None:
     wrong = replace(good(Fault.BENIGN_RESTART), story=Story(orders=2))
     totals = Report(started=0, trials=[wrong, good(Fault.KILL)]).totals()
     assert (totals["false_actions"], totals["false_actions_at_most"]) == (2, at_most(1, 2))
+
+
+def test_who_suffers_is_who_needs_it_in_the_end() -> None:
+    """Everybody needs the store but the mailer, whom nobody needs; payments is needed by orders,
+    and so by the gateway."""
+    assert layout.suffer(["store"]) == set(layout.SERVICES)
+    assert layout.suffer(["payments"]) == {"payments", "orders", "gateway"}
+    assert layout.suffer(["gateway"]) == {"gateway"}
+    assert layout.suffer(["mailer", "users"]) == {"mailer", "users"}

@@ -157,7 +157,8 @@ def _figures(report: Report) -> str:
     totals = report.totals()
     false = (
         f"{totals['false_actions']} false actions in {totals['trials']} trials: 95 % sure that at "
-        f"most {totals['false_actions_at_most']:.0%} of such trials have one (seed {report.seed})"
+        f"most {totals['false_actions_at_most']:.0%} of such trials have one; "
+        f"{totals['false_alarms']} false alarms (seed {report.seed})"
     )
     if not totals["verified_success"]:
         return f"\n{totals['verified_success']} of {totals['repairs']} repairs verified; {false}"

@@ -70,7 +70,7 @@ class Report:
         ``ok, problem, address, seed, started``; ``faults``: for each trial ``fault, service,
         injected, detected, incident, explained, decided, acted, verified, hurt, healthy``
         (RFC 3339 or null), ``verdict, verdicts, runbook, guards, orders, starts, by_hand,
-        elsewhere, paged, agrees, problem``; ``totals``: see there.
+        elsewhere, false_alarms, paged, agrees, problem``; ``totals``: see there.
         """
         return {
             "ok": self.ok,
@@ -87,7 +87,8 @@ class Report:
         ``verified_success``: repairs that opx verified and the load generator confirms;
         ``pages``: trials in which people were called; ``false_actions``: orders that nothing
         called for, and ``false_actions_at_most``: the share of trials that have one, which it
-        is ``SURE`` not to exceed; ``mttd_s`` and ``mttd_p90_s``: injected to detected;
+        is ``SURE`` not to exceed; ``false_alarms``: incidents of services that were well and call
+        none that was not; ``mttd_s`` and ``mttd_p90_s``: injected to detected;
         ``mttr_s`` and ``mttr_p90_s``: injected to users well, by the load generator;
         ``first_verified_s``: since the tour started."""
         good = [trial for trial in self.trials if trial.verified]
@@ -103,6 +104,7 @@ class Report:
             "pages": sum(trial.paged for trial in self.trials),
             "false_actions": sum(trial.needless for trial in self.trials),
             "false_actions_at_most": at_most(false, len(self.trials)),
+            "false_alarms": sum(trial.false_alarms for trial in self.trials),
             "mttd_s": _mean(detected),
             "mttd_p90_s": _p90(detected),
             "mttr_s": _mean(recovered),
@@ -251,6 +253,7 @@ def _plain(trial: Trial) -> dict[str, object]:
         "starts": trial.starts,
         "by_hand": trial.by_hand,
         "elsewhere": trial.elsewhere,
+        "false_alarms": trial.false_alarms,
         "paged": trial.paged,
         "agrees": trial.agrees,
         "problem": trial.problem,

@@ -10,6 +10,7 @@ every service process, so it needs nothing but the standard library.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +40,13 @@ STORE = "store"
 def depends_on(service: str) -> tuple[str, ...]:
     """The services that ``service`` calls, sorted."""
     return tuple(sorted({step[0] for step in ROUTES[service].values() if step is not None}))
+
+
+def suffer(services: Collection[str]) -> frozenset[str]:
+    """These, and everybody who needs one of them."""
+    ill = frozenset(services)
+    more = ill | {name for name in EVERY if ill & set(depends_on(name))}
+    return more if more == ill else suffer(more)
 
 
 def journey(path: str) -> tuple[str, ...]:

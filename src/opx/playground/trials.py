@@ -50,7 +50,8 @@ AT_ONCE_S = 0.01
 class Trial:
     """What came of one fault for one victim. ``hurt`` and ``healthy`` are the judge's,
     ``starts`` is counted by the service itself, ``by_hand`` of them were the fault's own, the
-    rest is opx's timeline. ``elsewhere``: orders given and starts made where nothing was wrong.
+    rest is opx's timeline. ``elsewhere``: orders given and starts made where nothing was wrong;
+    ``false_alarms``: incidents opened there.
     ``paged``: people were called. ``agrees``: the judge agrees with opx. ``problem``: what went
     wrong; empty when nothing did."""
 
@@ -63,6 +64,7 @@ class Trial:
     starts: int = 0
     by_hand: int = 0
     elsewhere: int = 0
+    false_alarms: int = 0
     paged: bool = False
     agrees: bool = False
     problem: str = ""
@@ -270,6 +272,7 @@ def _judged(scene: Scene, victim: str, problem: str) -> Trial:
     if healthy is not None and hurt is not None and agrees:
         span = processes.seconds(healthy - hurt)
         scene.bench.say(Mark.WELL, f"users are well again, hurt for {span:.1f} s", healthy)
+    first = victim == scene.victims[0]  # what is of no victim is counted once
     trial = Trial(
         fault=scene.fault,
         service=victim,
@@ -279,7 +282,8 @@ def _judged(scene: Scene, victim: str, problem: str) -> Trial:
         healthy=healthy,
         starts=scene.starts(victim),
         by_hand=scene.hands.get(victim, 0),
-        elsewhere=scene.elsewhere() if victim == scene.victims[0] else 0,
+        elsewhere=scene.elsewhere() if first else 0,
+        false_alarms=scene.watch.alarms(layout.suffer(scene.victims)) if first else 0,
         paged=bool(scene.watch.pages),
         agrees=agrees,
     )

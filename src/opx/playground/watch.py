@@ -94,6 +94,15 @@ class Watch:
         ended = tuple(f"#{name}" for name in services)
         return sum(target.endswith(ended) for target in self._targets.values()) if ended else 0
 
+    def alarms(self, expected: Collection[str]) -> int:
+        """How many incidents were opened, or opened again, that come from none of these."""
+        named = {OBSERVER if name == COLLECTOR else name for name in expected}
+        return sum(
+            case.story.at(Beat.INCIDENT) is not None and case.services[0] not in named
+            for case in self._cases.values()
+            if case.services
+        )
+
     def _read(self) -> None:
         fresh = self._bench.client.journal(self._after)
         for entry in fresh:
