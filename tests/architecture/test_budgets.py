@@ -18,6 +18,7 @@ MIGRATIONS = "migrations"
 BROAD_EXCEPT_ALLOWED = {
     "core/decide/gate.py": "the gate denies",
     "engine/brain.py": "a worker loop backs off",
+    "engine/hands/serving.py": "a worker loop makes it the result of its order",
     "api/errors.py": "the HTTP boundary answers 500",
 }
 """Beside these, a vendor adapter may translate its vendor's errors at its boundary."""
