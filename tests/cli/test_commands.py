@@ -479,6 +479,21 @@ def test_a_journal_that_was_changed_fails_the_audit(up: Opx, world: Any) -> None
     assert "entry 1 to 4" in result.out
 
 
+def test_a_long_journal_is_audited_to_its_end(up: Opx, world: Any) -> None:
+    """More than one request checks: how far it got is told beside the result."""
+    world.write_down(*(journal.entry(NOW, "s", "thing.happened", "brain", n=n) for n in range(7)))
+    few = world.call(world.store.read(lambda tx: tx.find(Entry)))
+    world.write_down(*(replace(few[n % 7], at=NOW + n) for n in range(5_993)))
+    entries = world.call(world.store.read(lambda tx: tx.find(Entry)))
+    first = audit.seal(None, entries[:5_000], NOW)
+    world.put(first, audit.seal(first, entries[5_000:], NOW))
+
+    result = up("audit", "verify")
+
+    assert (result.code, "6000 entries sealed, 0 not yet" in result.out) == (0, True)
+    assert result.err.strip() == "opx: 5000 entries are proven; going on"
+
+
 def test_watching_goes_on_until_it_is_stopped(up: Opx, world: Any) -> None:
     """Each entry is one line of JSON as it happens; Ctrl-C ends it."""
     command = [sys.executable, "-m", "opx", "watch", "--json"]

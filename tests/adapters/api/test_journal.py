@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 import httpx
+import pytest
 
 from opx.core.base.time import SECOND
 from opx.core.decide.roles import Role
@@ -281,8 +282,9 @@ def sealed(world: Any, entries: list[Entry], each: int) -> list[Seal]:
     return seals
 
 
-def verify(client: httpx.Client, world: Any) -> dict[str, Any]:
-    answer = client.get("/api/v1/audit/verify", headers=world.auth(Role.APPROVER))
+def verify(client: httpx.Client, world: Any, **params: Any) -> dict[str, Any]:
+    auth = world.auth(Role.APPROVER)
+    answer = client.get("/api/v1/audit/verify", params=params, headers=auth)
     return dict(answer.json())
 
 
@@ -295,6 +297,40 @@ def test_a_whole_journal_is_proven(client: httpx.Client, world: Any) -> None:
 
     assert (report["ok"], report["sealed"], report["waiting"]) == (True, 2_500, 3)
     assert (report["anchors"], report["bad"], report["detail"]) == (7, None, "")
+
+
+def test_a_long_journal_is_proven_piece_by_piece(client: httpx.Client, world: Any) -> None:
+    """A request checks some thousand entries and says where it got; the last one counts what
+    waits. What is cut off between two requests is missed."""
+    seals = sealed(world, lines(12_000), 1_000)
+    world.write_down(*lines(3))
+
+    reports = [verify(client, world)]
+    while reports[-1]["more"]:
+        last = reports[-1]
+        reports.append(verify(client, world, after=last["sealed"], head=last["head"]))
+
+    assert [one["sealed"] for one in reports] == [5_000, 10_000, 12_000]
+    assert [one["head"] for one in reports] == [seals[n].hash for n in (4, 9, 11)]
+    assert (reports[-1]["ok"], reports[-1]["waiting"]) == (True, 3)
+
+    world.store._journal = world.store._journal[:11_000]
+    cut = verify(client, world, after=10_000, head=reports[1]["head"])
+    assert (cut["ok"], cut["bad"], cut["through"]) == (False, 11_001, 12_000)
+
+
+@pytest.mark.parametrize(("after", "head"), [(10, "0" * 64), (9, ""), (0, "0" * 64), (20, "9th")])
+def test_the_proof_goes_on_only_from_the_end_of_a_seal(
+    client: httpx.Client, world: Any, after: int, head: str
+) -> None:
+    """Whoever names another place, or a seal that is not what it was, begins anew."""
+    sealed(world, lines(20), 10)
+
+    answer = client.get(
+        "/api/v1/audit/verify", params={"after": after, "head": head}, headers=world.auth()
+    )
+
+    assert answer.status_code in (400, 422)
 
 
 def test_a_changed_entry_is_found(client: httpx.Client, world: Any) -> None:

@@ -25,6 +25,7 @@ from opx.core.base.time import SECOND, Ms
 from opx.core.decide.roles import Permission
 from opx.engine import journal, queries
 from opx.engine.access import SUBJECT, Principal
+from opx.engine.journal import audit
 from opx.errors import BadInput, NotAllowed, Unavailable
 
 router = APIRouter(tags=["journal"])
@@ -80,10 +81,17 @@ async def suppressed(
 
 
 @router.get("/audit/verify")
-async def verify(front: TheFront, by: Auditor) -> JSONResponse:
-    """Check the journal's whole hash chain, and its anchors outside the database."""
-    anchors = front.anchors()
-    report = await front.store.read(lambda tx: queries.verified(tx, anchors))
+async def verify(
+    front: TheFront,
+    by: Auditor,
+    after: Annotated[int, Query(ge=0, le=1 << 62)] = 0,
+    head: Annotated[str, Query(pattern="^([0-9a-f]{64})?$")] = audit.ORIGIN,
+) -> JSONResponse:
+    """Check some thousand entries of the journal's hash chain, and its anchors outside the
+    database. `more`: go on with the report's `sealed` as `after` and its `head`; that until
+    there is no more has checked the whole journal."""
+    anchors, place = front.anchors(), audit.Place(after, head)
+    report = await front.store.read(lambda tx: queries.verified(tx, anchors, place))
     return answer(canonical.plain(report))
 
 

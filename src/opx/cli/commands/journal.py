@@ -118,7 +118,11 @@ def suppressed(
 @audit.command()
 def verify(as_json: AsJson = False, data: Data = None) -> None:
     """Check the journal's hash chain and its anchors. Exits with 1 when it was tampered with."""
-    report = Client(data).get("/audit/verify")
+    client = Client(data)
+    report = client.get("/audit/verify")
+    while report["ok"] and report["more"]:
+        typer.echo(f"opx: {report['sealed']} entries are proven; going on", err=True)
+        report = client.get("/audit/verify", after=report["sealed"], head=report["head"])
     if as_json:
         show.as_json(report)
     elif report["ok"]:

@@ -32,16 +32,28 @@ class Anchor:
     at: Ms
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a seal ends: its last seq and its hash. The chain begins at ``Place()``."""
+
+    seq: int = 0
+    head: str = ORIGIN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """``bad``: the first seq that cannot be trusted, None when all can. A changed entry is
     known to within its seal, so ``bad`` is then the first of its batch and ``through`` the
-    last. ``sealed``: how many entries the chain vouches for. ``waiting``: not yet sealed."""
+    last. ``sealed``: how many entries the chain vouches for, and ``head`` the hash of the last
+    of their seals. ``more``: there are seals after it that were not looked at; only a report
+    without it speaks of the whole journal. ``waiting``: not yet sealed."""
 
     ok: bool
     sealed: int
     waiting: int
     anchors: int
+    head: str = ORIGIN
+    more: bool = False
     bad: int | None = None
     through: int | None = None
     detail: str = ""
@@ -79,50 +91,72 @@ def anchor(of: Seal) -> Anchor:
     return Anchor(last=of.last, hash=of.hash, at=of.at)
 
 
-def verify(seals: Iterable[Seal], entries: Iterable[Entry], anchors: Sequence[Anchor]) -> Report:
-    """Check the whole chain. ``seals`` by ``first`` and ``entries`` by ``seq``, both ascending;
-    each is read once, so a long journal need not fit in memory."""
-    walk = _Walk(entries, anchors)
-    head = ORIGIN
-    sealed = waiting = 0
+def verify(
+    seals: Iterable[Seal],
+    entries: Iterable[Entry],
+    anchors: Sequence[Anchor],
+    place: Place | None = None,
+    most: int | None = None,
+) -> Report:
+    """Check the chain from ``place`` on, up to the end of the seal with the ``most``-th entry
+    from there (None: all of it). ``seals`` by ``first`` and ``entries`` by ``seq`` are those that
+    follow it, both ascending; each is read once, so a long journal need not fit in memory.
+    ``anchors``: all. Going on from a report's ``sealed`` and ``head`` while there is ``more``
+    finds what checking all at once does."""
+    walk = _Walk(entries, anchors, place or Place())
+    more, waiting, broken = False, 0, None
     try:
-        for each in seals:
-            if each.first != sealed + 1:
-                raise _Broken(sealed + 1, each.first - 1, "the seal of these entries is gone")
-            if each.previous != head:
-                raise _Broken(each.first, each.last, "its seal does not follow the one before")
-            if walk.hash(head, each.first, each.last) != each.hash:
-                raise _Broken(each.first, each.last, "an entry is not what was sealed")
-            head, sealed = each.hash, each.last
-        waiting = walk.rest(head, sealed + 1)
-    except _Broken as broken:
-        return Report(
-            ok=False,
-            sealed=sealed,
-            waiting=waiting,
-            anchors=len(anchors),
-            bad=broken.bad,
-            through=broken.through,
-            detail=broken.detail,
-        )
-    alone = "nothing outside the database vouches for it" if sealed and not anchors else ""
-    return Report(ok=True, sealed=sealed, waiting=waiting, anchors=len(anchors), detail=alone)
+        more = walk.follow(seals, most)
+        waiting = 0 if more else walk.rest()
+    except _Broken as found:
+        broken = found
+    sealed, alone = walk.place.seq, "nothing outside the database vouches for it"
+    return Report(
+        ok=broken is None,
+        sealed=sealed,
+        waiting=waiting,
+        anchors=len(anchors),
+        head=walk.place.head,
+        more=more,
+        bad=broken.bad if broken else None,
+        through=broken.through if broken else None,
+        detail=broken.detail if broken else alone if sealed and not anchors else "",
+    )
 
 
 class _Walk:
-    """Reads the entries once, in order, and compares every anchor it passes.
+    """Reads the entries once, in order, and compares every anchor it passes. ``place``: the end
+    of the last seal that holds.
 
     An anchor need not stand at the end of a seal: after a crash the seal it was written for
     may have been made anew with more entries, and it still vouches for those before it.
     """
 
-    def __init__(self, entries: Iterable[Entry], anchors: Sequence[Anchor]) -> None:
+    def __init__(self, entries: Iterable[Entry], anchors: Sequence[Anchor], place: Place) -> None:
         self._entries = iter(entries)
+        self.place = place
         self._held: dict[int, set[str]] = {}
         for kept in anchors:
-            self._held.setdefault(kept.last, set()).add(kept.hash)
+            if kept.last > place.seq:
+                self._held.setdefault(kept.last, set()).add(kept.hash)
 
-    def hash(self, head: str, first: int, last: int) -> str:
+    def follow(self, seals: Iterable[Seal], most: int | None) -> bool:
+        """Check seal after seal, until ``most`` entries were; whether there are more."""
+        enough = None if most is None else self.place.seq + most
+        for each in seals:
+            sealed, head = self.place.seq, self.place.head
+            if enough is not None and sealed >= enough:
+                return True
+            if each.first != sealed + 1:
+                raise _Broken(sealed + 1, each.first - 1, "the seal of these entries is gone")
+            if each.previous != head:
+                raise _Broken(each.first, each.last, "its seal does not follow the one before")
+            if self._hash(head, each.first, each.last) != each.hash:
+                raise _Broken(each.first, each.last, "an entry is not what was sealed")
+            self.place = Place(each.last, each.hash)
+        return False
+
+    def _hash(self, head: str, first: int, last: int) -> str:
         """The hash of entries first..last after ``head``."""
         digest = _begun(head)
         for place in range(first, last + 1):
@@ -132,9 +166,9 @@ class _Walk:
             self._add(digest, entry, first, place)
         return digest.hexdigest()
 
-    def rest(self, head: str, first: int) -> int:
-        """Check the entries from ``first`` on, which have no seal; return how many there are."""
-        digest, place = _begun(head), first - 1
+    def rest(self) -> int:
+        """Check the entries after the last seal; return how many there are."""
+        digest, place, first = _begun(self.place.head), self.place.seq, self.place.seq + 1
         for place, entry in enumerate(self._entries, first):
             self._add(digest, entry, first, place)
         if self._held:
