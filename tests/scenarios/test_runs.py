@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,16 +20,26 @@ from opx.adapters.durable.inline import InlineWorkflows
 from opx.app import documents
 from opx.core.act.run import OrderRecord, OrderStatus, Run, RunStatus
 from opx.core.base.time import MINUTE, SECOND
+from opx.core.correlate.episode import Episode, Group
 from opx.core.decide.case import Approval, Automation, Lease, TrackRecord
 from opx.core.decide.decision import Decision, Reason
+from opx.core.decide.runbooks import Proposal
 from opx.core.incident.incident import Incident, Status
 from opx.core.notify.notice import Edge
 from opx.engine import documents as kept
 from opx.engine import journal, queries
+from opx.engine.beats import respond
 from opx.engine.beats.case import Knowledge
-from opx.engine.ports import Command, Entry, StoredDocument, WriteTx
+from opx.engine.beats.parts import Parts
+from opx.engine.beats.runs import Runs
+from opx.engine.ports import Command, Entry, StartRequest, StoredDocument, WriteTx
+from opx.errors import Conflict
 from opx.testing import virtual
+from opx.testing.memory import MemoryStore
 from opx.testing.town import Town
+from opx.testing.world import FakeProber, PlainSigner
+
+T = TypeVar("T")
 
 SHOP = (Path(__file__).parent / "documents" / "shop.yaml").read_text()
 TARGET = "http://127.0.0.1:2#orders"
@@ -510,3 +521,214 @@ def test_an_approved_run_that_must_wait_is_not_lost() -> None:
     assert place.town.action.effects == {TARGET: 1}
     asked = [title for title in virtual.run(place.told()) if title.endswith("?")]
     assert len(asked) == 1
+
+
+async def say(place: Street, verb: str, subject: str, **body: object) -> None:
+    """A person gives a command."""
+    command = Command(
+        id=verb, kind=verb, subject=subject, actor="ada", at=place.town.clock.now(), body=body
+    )
+    await place.town.store.write(lambda tx: tx.save(command))
+
+
+async def asked_between_two_steps(place: Street) -> Run:
+    """orders dies; while the first step is at work a person takes the incident on, so that the
+    run asks them before the second, which heals it."""
+    town = place.town
+    town.prober.say(READY, True)
+    town.action.slow[TARGET] = 5 * SECOND
+    well_after_two(place, lambda: None)
+    town.health("orders", "no")
+    await place.wait(4)
+    (incident,) = await place.find(Incident)
+    await say(place, "acknowledge", incident.id)
+    await place.wait(10)
+    (run,) = await place.runs()
+    assert (run.status, town.action.effects) == (RunStatus.WAITING, {TARGET: 1})
+    return run
+
+
+@pytest.mark.parametrize(("ttl", "asked_for"), [("15m", 15 * MINUTE), ("7d", 60 * MINUTE)])
+def test_a_run_that_has_acted_and_that_nobody_answers_counts(ttl: str, asked_for: int) -> None:
+    """It is no refusal: what it did is counted as not known, and holds the next one up. While
+    it asks, for an hour at the most, nobody else may touch its target."""
+
+    async def main() -> None:
+        text = TWO_STEPS.replace("approvalTtl: 15m", f"approvalTtl: {ttl}")
+        async with street(text) as place:
+            run = await asked_between_two_steps(place)
+            (approval,) = await place.find(Approval)
+            assert approval.expires_at - approval.requested_at == asked_for
+            (lease,) = await place.find(Lease)
+            assert lease.run == run.id
+            assert lease.expires_at > approval.expires_at
+            await place.wait(asked_for / SECOND + 10)
+            runs, (record,) = await place.runs(), await place.find(TrackRecord)
+            (lease,), (incident,) = await place.find(Lease), await place.find(Incident)
+            told = await place.told()
+        assert (runs[0].status, runs[0].reason) == (
+            RunStatus.INCONCLUSIVE,
+            "nobody answered in time",
+        )
+        assert (record.inconclusive, record.last_acted_at is not None) == (1, True)
+        assert (lease.run, incident.status) == ("", Status.OPEN)
+        assert told[-1] == "orders in shop needs a person: restart-process inconclusive"
+
+    virtual.run(main())
+
+
+def test_a_run_goes_on_with_a_yes_between_two_steps_and_waits_as_one_at_work() -> None:
+    """The precondition is unknown when the person says yes: the run, which has begun, keeps its
+    target while it waits, and does the second step when it may."""
+
+    async def main() -> None:
+        async with street(TWO_STEPS) as place:
+            run = await asked_between_two_steps(place)
+            place.town.prober.say(READY, None)
+            await say(place, "approve", run.id, plan=run.proposal.plan)
+            await place.wait(3)
+            (waiting,), (lease,) = await place.runs(), await place.find(Lease)
+            assert (waiting.status, lease.run) == (RunStatus.ACTING, run.id)
+            place.town.prober.say(READY, True)
+            await place.wait(40)
+            runs = await place.runs()
+        assert [one.status for one in runs] == [RunStatus.RECOVERED]
+        assert place.town.action.effects == {TARGET: 2}
+
+    virtual.run(main())
+
+
+def test_an_incident_that_is_over_ends_a_run_that_has_acted_and_asks() -> None:
+    """Nobody is asked any more, and what the run did is counted as not known."""
+
+    async def main() -> None:
+        async with street(TWO_STEPS) as place:
+            run = await asked_between_two_steps(place)
+            await say(place, "resolve", run.incident, resolution="fixed", text="by hand")
+            await place.wait(10)
+            (command,) = [one for one in await place.find(Command) if one.kind == "resolve"]
+            assert command.error == ""
+            (ended,), (record,) = await place.runs(), await place.find(TrackRecord)
+            now = place.town.clock.now()
+            listed = await place.town.store.read(lambda tx: queries.approvals(tx, now))
+        assert (ended.status, ended.reason) == (RunStatus.INCONCLUSIVE, Reason.INCIDENT_OVER)
+        assert (record.inconclusive, listed) == (1, [])
+
+    virtual.run(main())
+
+
+def test_a_yes_to_a_run_begun_before_a_restore_ends_it() -> None:
+    """What was begun in an earlier epoch does not go on, and nothing spins over it."""
+
+    async def main() -> None:
+        async with street(TWO_STEPS) as place:
+            run = await asked_between_two_steps(place)
+            (record,) = await place.find(OrderRecord)
+            older = replace(
+                record, order=replace(record.order, epoch=0), version=record.version + 1
+            )
+            await place.town.store.write(lambda tx: tx.save(older))
+            await say(place, "approve", run.id, plan=run.proposal.plan)
+            await place.wait(3)
+            (ended,) = await place.runs()
+        assert (ended.status, ended.reason) == (
+            RunStatus.INCONCLUSIVE,
+            "it was begun in an earlier epoch",
+        )
+
+    virtual.run(main())
+
+
+@pytest.mark.parametrize("asking", [False, True])
+def test_a_run_that_moves_to_an_incident_nobody_has_explained_goes_on(asking: bool) -> None:
+    """Two become one while a run is at work, or asks; the other was opened a moment ago and has
+    no insight yet. The run ends there as it would have, and so does the incident's repair."""
+
+    async def main() -> None:
+        async with street(TWO_STEPS) as place:
+            if asking:
+                await asked_between_two_steps(place)
+            else:
+                place.town.prober.say(READY, True)
+                place.town.action.slow[TARGET] = 5 * SECOND
+                well_after_two(place, lambda: None)
+                place.town.health("orders", "no")
+                await place.wait(4)
+            (incident,) = await place.find(Incident)
+
+            def merged(tx: WriteTx) -> None:
+                now = place.town.clock.now()
+                episode = tx.get(Episode, incident.episode)
+                assert episode is not None
+                tx.set(replace(episode, id="older"))
+                opened = replace(
+                    incident,
+                    id="new",
+                    episode="older",
+                    insight=None,
+                    runs=0,
+                    status=Status.OPEN,
+                    acknowledged_by=None,
+                    version=1,
+                )
+                tx.save(opened)
+                respond.merge(tx, incident, opened, now)
+
+            await place.town.store.write(merged)
+            await place.wait(60)
+            (run,) = await place.runs()
+            kept = await place.town.store.read(lambda tx: tx.get(Incident, "new"))
+        assert (run.status, run.incident) == (RunStatus.RECOVERED, "new")
+        assert kept is not None
+        assert kept.status is Status.MITIGATED
+        assert place.town.action.effects == {TARGET: 2}
+
+    virtual.run(main())
+
+
+class Contended(MemoryStore):
+    """A store in which a run is always somebody else's; ``tries`` to write one so far."""
+
+    tries = 0
+
+    async def write(self, fn: Callable[[WriteTx], T]) -> T:
+        self.tries += 1
+        raise Conflict("somebody else was first")
+
+
+def test_a_conflict_that_repeats_is_no_tight_loop() -> None:
+    """The segment looks again after a pause, a few times, and then fails: its workflow says so
+    and tries again later."""
+
+    async def main() -> tuple[int, int]:
+        store, clock = Contended(), virtual.LoopClock()
+        now = clock.now()
+        proposal = Proposal(
+            runbook="r", runbook_hash="h", inputs={}, target=TARGET, environment="e", service="s"
+        )
+        run = Run(
+            id="run",
+            incident="i",
+            group=Group("e", "s"),
+            number=1,
+            status=RunStatus.VERIFYING,
+            proposal=proposal,
+            created_at=now,
+            due_at=now,
+        )
+        await MemoryStore.write(store, lambda tx: tx.save(run))
+        parts = Parts(
+            store=store,
+            clock=clock,
+            prober=FakeProber(clock),
+            workflows=InlineWorkflows(store, clock),
+            signer=PlainSigner(),
+            knowledge=Knowledge(),
+        )
+        with pytest.raises(Conflict):
+            await Runs(parts).segment(StartRequest(id="s", kind="run", args={"run": "run"}))
+        return store.tries, clock.now() - now
+
+    tries, took = virtual.run(main())
+    assert tries == 5
+    assert took >= SECOND

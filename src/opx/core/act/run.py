@@ -32,6 +32,10 @@ class RunStatus(StrEnum):
     """A guard said no, a person rejected it, or nobody answered in time."""
 
 
+UNDECIDED = frozenset({RunStatus.PROPOSED, RunStatus.WAITING})
+"""Guards, or a person, have yet to say whether it may begin, or go on."""
+AT_WORK = frozenset({RunStatus.ACTING, RunStatus.ROLLING_BACK})
+"""Its steps are being done, or undone."""
 ENDED = frozenset(
     {
         RunStatus.RECOVERED,

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from opx.core.act.run import ENDED, OrderRecord, OrderStatus, Run, RunStatus, StepOrder
+from opx.core.act.run import AT_WORK, ENDED, OrderRecord, OrderStatus, Run, RunStatus, StepOrder
 from opx.core.base import canonical, ids
 from opx.core.base.time import SECOND, Ms
 from opx.core.decide.decision import Decision, Reason
@@ -31,7 +31,6 @@ CLAIM_WITHIN: Ms = 30 * SECOND
 LOOK_WITHIN: Ms = 10 * SECOND
 """How long looking at a target may take, before an order is begun and after it."""
 STEP, UNDO = "step", "undo"
-_ACTS = frozenset({RunStatus.ACTING, RunStatus.ROLLING_BACK})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +103,7 @@ def next_move(
         return Stop(status=run.status, reason=run.reason)
     if run.status is RunStatus.VERIFYING:
         return Verify()
-    if run.status not in _ACTS or run.decision is None:
+    if run.status not in AT_WORK or run.decision is None:
         return Stop(status=RunStatus.REFUSED, reason="no decision allows it to act")
     if any(record.order.epoch != epoch for record in orders):
         return Stop(status=RunStatus.INCONCLUSIVE, reason="it was begun in an earlier epoch")
@@ -122,12 +121,12 @@ def _changed(desk: _Desk) -> Move:
         pending = _pending(desk, record)
         if pending is not None:
             return pending
-    return _refused(desk, "its runbook was changed since it was decided")
+    return refused(desk.orders.values(), "its runbook was changed since it was decided")
 
 
-def _refused(desk: _Desk, reason: str) -> Stop:
+def refused(orders: Iterable[OrderRecord], reason: str) -> Stop:
     """It may not go on. Once anything was begun nobody knows what that came to."""
-    begun = acted_at(desk.orders.values()) is not None
+    begun = acted_at(orders) is not None
     return Stop(status=RunStatus.INCONCLUSIVE if begun else RunStatus.REFUSED, reason=reason)
 
 
@@ -157,7 +156,8 @@ def _back(desk: _Desk, runbook: Runbook, completed: int, failed: _Failed) -> Mov
     undone = ", what came before it is undone" if done else ""
     if failed.began:
         return Stop(status=RunStatus.NO_EFFECT, reason=f"step {failed.step} failed{undone}")
-    return _refused(desk, f"step {failed.step} could not be begun{undone}: {failed.said}")
+    why = f"step {failed.step} could not be begun{undone}: {failed.said}"
+    return refused(desk.orders.values(), why)
 
 
 def _try(desk: _Desk, step: Step, index: int, phase: str) -> Move | _Failed | None:
@@ -200,7 +200,8 @@ def _pending(desk: _Desk, record: OrderRecord) -> Move | None:
             reason=f"whether step {given.step} took effect is unknown: {record.output}",
         )
     if status is OrderStatus.REFUSED:
-        return _refused(desk, f"step {given.step} was refused: {record.output}")
+        why = f"step {given.step} was refused: {record.output}"
+        return refused(desk.orders.values(), why)
     return None
 
 

@@ -46,8 +46,8 @@ MOST_BENEATH = 50
 """Dependencies that are asked about before a decision."""
 MOST_FINDINGS = 200
 """Of one group of an episode: plenty to explain it."""
-_ACTS = [OrderStatus.READY, OrderStatus.CLAIMED, OrderStatus.DONE, OrderStatus.FAILED]
-_ACTS += [OrderStatus.UNKNOWN]
+_WENT_OUT = [OrderStatus.READY, OrderStatus.CLAIMED, OrderStatus.DONE, OrderStatus.FAILED]
+_WENT_OUT += [OrderStatus.UNKNOWN]
 """What an order is that had an effect, or may have one yet."""
 
 
@@ -184,7 +184,7 @@ def _acted(tx: ReadTx, now: Ms) -> tuple[Busy, ...]:
     """The runs of which an order went out within the hour and was not taken back, and when
     the last of each did."""
     orders = tx.find(
-        OrderRecord, Where("status", "in", _ACTS), Where("order.issued_at", "gt", now - HOUR)
+        OrderRecord, Where("status", "in", _WENT_OUT), Where("order.issued_at", "gt", now - HOUR)
     )
     at: dict[str, Ms] = {}
     for record in orders:

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from opx.core.act import steps
-from opx.core.act.run import OrderRecord, Run, RunStatus
+from opx.core.act.run import AT_WORK, UNDECIDED, OrderRecord, Run, RunStatus
 from opx.core.base.reads import Answers
-from opx.core.base.time import MINUTE, Ms
+from opx.core.base.time import HOUR, MINUTE, Ms
 from opx.core.decide import gate, guards
 from opx.core.decide.case import Approval, Case
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
@@ -34,7 +34,10 @@ from opx.errors import Conflict
 
 SILENT_FOR: Ms = MINUTE
 """A run that waits for longer says so."""
-_OVER = frozenset({Reason.SYMPTOM_GONE, Reason.INCIDENT_OVER})
+ASKED_MOST: Ms = HOUR
+"""A run that has begun asks a person for no longer: nobody else may touch its target, which is
+as it left it, meanwhile."""
+_NOTHING_LEFT = frozenset({Reason.SYMPTOM_GONE, Reason.INCIDENT_OVER})
 """Reasons why there is nothing left for a person to repair."""
 
 
@@ -91,12 +94,15 @@ class Decide:
     def _allowed(self, tx: WriteTx, run: Run, case: Case, decision: Decision) -> None:
         """Take the lease, and give the order that is next."""
         parts, now = self._parts, decision.at
-        if run.status in (RunStatus.PROPOSED, RunStatus.WAITING):
+        if run.status in UNDECIDED:
             self._mitigating(tx, run, now)
         acting = steps.acting(run, decision, now)
         move = steps.next_move(acting, case.runbook, cases.orders_of(tx, run), now, parts.epoch)
         if not isinstance(move, steps.GiveOrder):
-            raise Conflict("another segment gave the order")
+            if run.status in AT_WORK:
+                raise Conflict("another segment gave the order")
+            tx.save(replace(acting, version=run.version + 1))
+            return None
         if not hold(tx, run, steps.ends_by(move.order), now):
             raise Conflict(f"{run.proposal.target} was leased in the meantime")
         record = OrderRecord(
@@ -127,7 +133,9 @@ class Decide:
 
     def _ask(self, tx: WriteTx, run: Run, case: Case, decision: Decision) -> None:
         parts, now = self._parts, decision.at
-        expires = now + parts.knowledge.policy.approval_ttl
+        begun = steps.acted_at(cases.orders_of(tx, run)) is not None
+        usual = parts.knowledge.policy.approval_ttl
+        expires = now + (min(usual, ASKED_MOST) if begun else usual)
         asked = tx.get(Approval, run.id)
         if asked is None or asked.expires_at <= now:
             approval = Approval(
@@ -152,6 +160,8 @@ class Decide:
             held_since=None,
             version=run.version + 1,
         )
+        if begun:
+            hold(tx, run, expires, now)
         tx.save(waiting)
         parts.tell(tx, edges.asks(case.incident, decision, run, now))
         parts.go_on(tx, waiting)
@@ -164,6 +174,8 @@ class Decide:
         if begun and set(decision.reasons) == {Reason.SYMPTOM_GONE}:
             tx.save(verifying(run, now))  # an earlier try helped after all
             return
+        if begun and run.status in UNDECIDED:
+            run = replace(run, status=RunStatus.ACTING)  # a person has just let it go on
         denials = [result for result in decision.results if result.answer is Answered.DENY]
         again = _again(denials)
         late = steps.gives_up_at(case.runbook, orders) if case.runbook is not None else None
@@ -178,7 +190,7 @@ class Decide:
         incident = repair_ended(tx, denied, reasons, now)
         if incident is not None and Reason.CAUSE_ELSEWHERE in decision.reasons:
             parts.respond_to(tx, [incident])
-        elif incident is not None and not _OVER & set(decision.reasons):
+        elif incident is not None and not _NOTHING_LEFT & set(decision.reasons):
             parts.tell(tx, edges.asks(incident, decision, run, now))
 
     def _wait(self, tx: WriteTx, run: Run, case: Case, decision: Decision, again: Ms) -> None:
@@ -189,16 +201,16 @@ class Decide:
         blind = run.held_since is not None and Reason.SYMPTOM_UNCONFIRMED in decision.reasons
         if blind or speaks_at <= now:
             parts.tell(tx, edges.waits(case.incident, decision, run, now))
-        begun = run.status in (RunStatus.ACTING, RunStatus.ROLLING_BACK)
+        at_work = run.status in AT_WORK
         waiting = replace(
             run,
-            status=run.status if begun else RunStatus.PROPOSED,
+            status=run.status if at_work else RunStatus.PROPOSED,
             decision=decision.id,
             due_at=again if speaks_at <= now else min(again, speaks_at),
             held_since=since,
             version=run.version + 1,
         )
-        if begun:
+        if at_work:
             hold(tx, run, again, now)
         tx.save(waiting)
         parts.go_on(tx, waiting)

@@ -13,7 +13,8 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from opx.core.act.run import ENDED, Run, RunStatus
+from opx.core.act import steps
+from opx.core.act.run import ENDED, UNDECIDED, Run, RunStatus
 from opx.core.analyse import changes, rules, tracing
 from opx.core.analyse.changes import Changed
 from opx.core.analyse.insight import InsightType, Ranked
@@ -28,7 +29,7 @@ from opx.core.decide.proposals import Considered
 from opx.core.decide.runbooks import Proposal
 from opx.core.detect.finding import Finding
 from opx.core.incident import lifecycle
-from opx.core.incident.incident import Incident, Status
+from opx.core.incident.incident import OVER, Incident, Status
 from opx.core.incident.lifecycle import Change
 from opx.core.ingest.services import Service
 from opx.core.notify import edges
@@ -46,8 +47,6 @@ LEASE_SPARE: Ms = 2 * MINUTE
 MOST_CHANGES, MOST_RUNS = 100, 50
 """Of a service, the newest that are looked at to explain what is wrong with it."""
 _VERIFIED = frozenset({RunStatus.RECOVERED, RunStatus.NO_EFFECT, RunStatus.WORSE})
-_UNBEGUN = frozenset({RunStatus.PROPOSED, RunStatus.WAITING})
-_OVER = frozenset({Status.RESOLVED, Status.CLOSED})
 
 
 class Respond:
@@ -94,10 +93,10 @@ class Respond:
         parts = self._parts
         now = parts.clock.now()
         incident = tx.get(Incident, incident_id)
-        if incident is None or incident.status in (Status.RESOLVED, Status.CLOSED):
+        if incident is None or incident.status in OVER:
             return
         episode, active = tx.get(Episode, incident.episode), cases.active(tx, incident.id)
-        if episode is None or _busy(active):
+        if episode is None or _busy(tx, active):
             return
         service = parts.knowledge.service(incident.group.environment, incident.group.service)
         facts = facts_of(tx, episode, service, parts.knowledge, now)
@@ -122,7 +121,7 @@ class Respond:
         idle = [
             run
             for run in active
-            if run.status in _UNBEGUN
+            if not has_begun(tx, run)
             and (run.proposal.group != incident.group or run.type not in ("", type))
         ]
         for run in idle:
@@ -169,9 +168,15 @@ class Respond:
             self._parts.tell(tx, edges.asks(incident, decision, None, now))
 
 
-def _busy(active: Sequence[Run]) -> bool:
+def has_begun(tx: ReadTx, run: Run) -> bool:
+    """Whether it is at work, or has been: then it is no longer refused, and what it did counts.
+    One that has done something may wait for a person before it goes on."""
+    return run.status not in UNDECIDED or steps.acted_at(cases.orders_of(tx, run)) is not None
+
+
+def _busy(tx: ReadTx, active: Sequence[Run]) -> bool:
     """Whether there is nothing to propose: runs are at work, and none has yet to begin."""
-    return bool(active) and all(run.status not in _UNBEGUN for run in active)
+    return bool(active) and all(has_begun(tx, run) for run in active)
 
 
 def _found(tx: ReadTx, incidents: Iterable[str]) -> dict[str, list[Finding]]:
@@ -180,7 +185,7 @@ def _found(tx: ReadTx, incidents: Iterable[str]) -> dict[str, list[Finding]]:
     for id in incidents:
         incident = tx.get(Incident, id)
         episode = tx.get(Episode, incident.episode) if incident is not None else None
-        if episode is not None and not _busy(cases.active(tx, id)):
+        if episode is not None and not _busy(tx, cases.active(tx, id)):
             found[id] = findings_of(tx, episode)
     return found
 
@@ -242,29 +247,52 @@ def findings_of(tx: ReadTx, episode: Episode) -> list[Finding]:
 
 def change(tx: WriteTx, incident: Incident, what: Change, now: Ms, into: str = "") -> Incident:
     """Apply one lifecycle change, save and journal it. ``into``: what it is merged into. An
-    incident that is over takes along the runs that have not begun."""
+    incident that is over takes along the runs that have not begun, and what others ask."""
     aim = into or incident.merged_into
     changed = lifecycle.apply(replace(incident, merged_into=aim), what, now)
     tx.save(changed)
     said: dict[str, object] = {"change": what, "before": incident.status, "after": changed.status}
     said |= {"set": {"merged_into": into}} if into else {}
     tx.append(journal.entry(now, incident.id, "incident.changed", ACTOR, **said))
-    if changed.status in _OVER:
+    if changed.status in OVER:
         for run in cases.active(tx, incident.id):
-            if run.status in _UNBEGUN:
+            if not has_begun(tx, run):
                 end(tx, run, RunStatus.REFUSED, Reason.INCIDENT_OVER, now)
+            elif run.status in UNDECIDED:
+                _decide_again(tx, run, now)
     return changed
 
 
+def _decide_again(tx: WriteTx, run: Run, now: Ms) -> None:
+    """Send a run that has begun and waits for a person back to its guards, since it is not as
+    it was when it asked. The sweep wakes it."""
+    _take_back_question(tx, run, now)
+    tx.save(replace(run, status=RunStatus.ACTING, due_at=now, version=run.version + 1))
+
+
+def _take_back_question(tx: WriteTx, run: Run, now: Ms) -> None:
+    asked = tx.get(Approval, run.id)
+    if asked is not None and asked.approved is None and asked.expires_at > now:
+        tx.save(replace(asked, expires_at=now, version=asked.version + 1))
+
+
 def merge(tx: WriteTx, incident: Incident, into: Incident, now: Ms) -> Incident:
-    """Close ``incident`` as part of another, which takes along the runs that have begun;
-    return the other as it is then."""
-    begun = [run for run in cases.active(tx, incident.id) if run.status not in _UNBEGUN]
+    """Close ``incident`` as part of another, which takes along the runs that have begun, and
+    what they rest on where nobody has explained it yet; return the other as it is then."""
+    begun = [run for run in cases.active(tx, incident.id) if has_begun(tx, run)]
+    for run in begun:
+        moved = replace(run, incident=into.id)
+        if run.status in UNDECIDED:
+            _decide_again(tx, moved, now)
+        else:
+            tx.save(replace(moved, version=run.version + 1))
     closed = change(tx, incident, Change.MERGED, now, into.id)
-    tx.append(
-        journal.entry(now, into.id, "incident.merged", ACTOR, taken=closed.id, title=closed.title)
-    )
-    tx.save(*(replace(run, incident=into.id, version=run.version + 1) for run in begun))
+    said: dict[str, object] = {"taken": closed.id, "title": closed.title}
+    if begun and into.insight is None:
+        into = replace(into, insight=incident.insight, version=into.version + 1)
+        tx.save(into)
+        said["set"] = {"insight": into.insight}
+    tx.append(journal.entry(now, into.id, "incident.merged", ACTOR, **said))
     if begun and into.status in (Status.OPEN, Status.MITIGATED):
         if into.status is Status.MITIGATED:
             into = change(tx, into, Change.RELAPSED, now)
@@ -283,9 +311,7 @@ def end(tx: WriteTx, run: Run, status: RunStatus, reason: str, now: Ms) -> Run:
     lease = tx.get(Lease, targets.canonical(run.proposal.target))
     if lease is not None and lease.run == run.id:
         tx.save(replace(lease, run="", expires_at=now, version=lease.version + 1))
-    asked = tx.get(Approval, run.id)
-    if asked is not None and asked.approved is None and asked.expires_at > now:
-        tx.save(replace(asked, expires_at=now, version=asked.version + 1))
+    _take_back_question(tx, run, now)
     tx.append(
         journal.entry(
             now, run.incident, "run.ended", ACTOR, run=run.id, status=status, reason=reason

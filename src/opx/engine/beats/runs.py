@@ -11,7 +11,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from opx.core.act import steps
-from opx.core.act.run import ENDED, OrderRecord, OrderStatus, Run, RunStatus
+from opx.core.act.run import (
+    AT_WORK,
+    ENDED,
+    UNDECIDED,
+    OrderRecord,
+    OrderStatus,
+    Run,
+    RunStatus,
+)
 from opx.core.base.time import SECOND, Ms
 from opx.core.decide.case import Approval
 from opx.core.incident.incident import Incident
@@ -31,9 +39,12 @@ _VERDICTS = {
     RunStatus.WORSE: VerdictKind.WORSE,
     RunStatus.INCONCLUSIVE: VerdictKind.INCONCLUSIVE,
 }
-_ACTS = frozenset({RunStatus.ACTING, RunStatus.ROLLING_BACK})
 PATIENCE: Ms = 5 * SECOND
 """A segment waits this long for what is due soon; for longer it lets itself be woken."""
+MOST_CONFLICTS = 5
+"""In a row; then the segment fails, which is said, and tried again after ever longer pauses."""
+CONFLICT_PAUSE: Ms = SECOND // 10
+"""After the first of them, after the second twice as long, and so on."""
 
 
 class Runs:
@@ -57,30 +68,38 @@ class Runs:
             self.active.discard(run_id)
 
     async def _advance(self, run_id: str) -> None:
-        store, clock = self._parts.store, self._parts.clock
+        conflicts = 0
         while True:
-            run = await store.read(lambda tx: tx.get(Run, run_id))
-            if run is None or run.status in ENDED:
-                return
-            wait = (run.due_at or clock.now()) - clock.now()
-            if run.status is RunStatus.WAITING and await self._still_waiting(run):
-                return
-            if wait > 0 and not _watched(run):
-                if wait > PATIENCE:
-                    return
-                await clock.sleep(wait)
             try:
-                await self._one_step(run)
-            except Conflict:
-                continue  # it changed under us: look again
+                if not await self._one_step(run_id):
+                    return
+                conflicts = 0
+            except Conflict:  # it changed under us: look again
+                conflicts += 1
+                if conflicts == MOST_CONFLICTS:
+                    raise
+                await self._parts.clock.sleep(CONFLICT_PAUSE * conflicts)
 
-    async def _one_step(self, run: Run) -> None:
-        if run.status in (RunStatus.PROPOSED, RunStatus.WAITING):
+    async def _one_step(self, run_id: str) -> bool:
+        """Do what is next for the run; False when there is nothing to do before it is woken."""
+        store, clock = self._parts.store, self._parts.clock
+        run = await store.read(lambda tx: tx.get(Run, run_id))
+        if run is None or run.status in ENDED:
+            return False
+        wait = (run.due_at or clock.now()) - clock.now()
+        if run.status is RunStatus.WAITING and await self._still_waiting(run):
+            return False
+        if wait > 0 and not _watched(run):
+            if wait > PATIENCE:
+                return False
+            await clock.sleep(wait)
+        if run.status in UNDECIDED:
             await self._decide.decide(run)
-        elif run.status in _ACTS:
+        elif run.status in AT_WORK:
             await self._act(run)
         else:
             await self._settle.verify(run)
+        return True
 
     async def _still_waiting(self, run: Run) -> bool:
         """Whether a person has yet to answer; when time is up, end the run."""
@@ -90,8 +109,12 @@ class Runs:
         now = self._parts.clock.now()
         if run.due_at is not None and run.due_at > now:
             return True
-        late = steps.Stop(status=RunStatus.REFUSED, reason="nobody answered in time")
-        await self._parts.store.write(lambda tx: self._stop(tx, run, late, now))
+
+        def end(tx: WriteTx) -> None:
+            late = steps.refused(cases.orders_of(tx, run), "nobody answered in time")
+            self._stop(tx, run, late, now)
+
+        await self._parts.store.write(end)
         return True
 
     async def _act(self, run: Run) -> None:
@@ -158,4 +181,4 @@ class Runs:
 
 def _watched(run: Run) -> bool:
     """An order is on its way: the segment stays with it, whatever is due when."""
-    return run.status in _ACTS and run.held_since is None
+    return run.status in AT_WORK and run.held_since is None
