@@ -5,7 +5,7 @@
 Part of ``watch``: templates of a service, sets of templates of a session. How likely the next
 one is new is estimated by how many were seen once (Good and Turing, 1953: once / all), so
 whoever always writes something new is never told of. It must never say anything while a
-service is young, and never hold more than its bounds.
+service is young, never call new what it may have forgotten, and never hold more than its bounds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ MOST_KNOWN = 8_192
 @dataclass(slots=True)
 class Known:
     """What one writer is known for. ``total``: how many came, ``counts``: of each kind; ``once``:
-    kinds that came once. ``forgotten``: kinds there was no room for."""
+    kinds that came once. ``forgotten``: kinds there was no room for; from the first on nothing is
+    told, as it might be one of them that is back."""
 
     total: int = 0
     once: int = 0
@@ -41,7 +42,8 @@ class Known:
     def take(self, kind: str) -> bool:
         """Count one; whether it is new and that is odd."""
         before = self.counts.get(kind, 0)
-        odd = before == 0 and self.total >= WARM_UP and self.expected <= RARE
+        sure = self.total >= WARM_UP and not self.forgotten
+        odd = before == 0 and sure and self.expected <= RARE
         if before == 0 and len(self.counts) >= self.most:
             self._forget()
         self.counts[kind] = before + 1
