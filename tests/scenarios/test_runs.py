@@ -154,6 +154,29 @@ def test_hands_that_come_back_late_cost_no_repair() -> None:
     virtual.run(main())
 
 
+def test_while_hands_is_away_for_long_it_is_given_orders_ever_more_rarely() -> None:
+    """In an hour 15 of them instead of 120, for which the run keeps its target; once hands is
+    back it is repaired within five minutes and a half."""
+
+    async def main() -> None:
+        async with street(hands=False) as place:
+            place.town.health("orders", "no")
+            for _ in range(60):
+                await place.wait(60)
+                (lease,), (run,) = await place.find(Lease), await place.runs()
+                assert lease.run == run.id
+                assert lease.expires_at > place.town.clock.now()
+            orders, decisions = await place.find(OrderRecord), await place.find(Decision)
+            assert (len(orders), len(decisions)) == (15, 15)
+            place.hands()
+            await place.wait(340)
+            runs = await place.runs()
+        assert [run.status for run in runs] == [RunStatus.RECOVERED]
+        assert place.town.action.effects == {TARGET: 1}
+
+    virtual.run(main())
+
+
 def test_what_got_well_while_hands_was_away_is_nobodys_merit() -> None:
     """The guards are asked again before another order: the symptom is gone, so the run that
     did nothing is refused, and no recovery is counted."""

@@ -8,8 +8,8 @@ second one. A step that fails for good is followed by undoing the completed ones
 first. It must never give an order for a run that has ended, nor go on past an unknown effect.
 
 An order may begin until ``expires_at`` and then runs for at most its ``timeout``. One that
-nobody claimed by then is taken back: it never began, costs no try, and another is given.
-One that was begun and that nobody answers is unknown.
+nobody claimed by then is taken back: it never began, costs no try, and another is given; after
+the first few of them ever more rarely. One that was begun and that nobody answers is unknown.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ from typing import TypeAlias
 
 from opx.core.act.run import AT_WORK, ENDED, OrderRecord, OrderStatus, Run, RunStatus, StepOrder
 from opx.core.base import canonical, ids
-from opx.core.base.time import SECOND, Ms
+from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.decide.decision import Decision, Reason
 from opx.core.decide.runbooks import REFERENCE, Proposal, Runbook, Step
 from opx.errors import BadInput
 
 CLAIM_WITHIN: Ms = 30 * SECOND
 """How long an order may begin after it was given."""
+UNCLAIMED = 2
+"""So many orders that nobody began are followed by another at once."""
+AWAY_MOST: Ms = 5 * MINUTE
+"""Then the pauses between them get longer, up to this: hands may be away for days."""
 LOOK_WITHIN: Ms = 10 * SECOND
 """How long looking at a target may take, before an order is begun and after it."""
 STEP, UNDO = "step", "undo"
@@ -47,7 +51,8 @@ class GiveOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Await:
-    """An order is on its way; by ``until`` it must have come to something."""
+    """An order is on its way, and by ``until`` it must have come to something; or hands is away,
+    and it is not worth giving one before ``until``."""
 
     until: Ms
 
@@ -163,6 +168,7 @@ def _back(desk: _Desk, runbook: Runbook, completed: int, failed: _Failed) -> Mov
 def _try(desk: _Desk, step: Step, index: int, phase: str) -> Move | _Failed | None:
     """The tries of one step: None when one is done, else what to do or that none is left."""
     failed: list[OrderRecord] = []
+    expired: list[OrderRecord] = []
     for attempt in itertools.count():
         id = order_id(desk.run.id, phase, step.id, attempt)
         record = desk.orders.get(id)
@@ -173,10 +179,12 @@ def _try(desk: _Desk, step: Step, index: int, phase: str) -> Move | _Failed | No
         pending = _pending(desk, record)
         if pending is not None:
             return pending
-        if record.status is OrderStatus.FAILED:
-            failed.append(record)
+        (failed if record.status is OrderStatus.FAILED else expired).append(record)
     if len(failed) > step.retries:
         return _Failed(step.id, acted_at(failed) is not None, failed[-1].output)
+    until = next_try(expired)
+    if desk.now < until:
+        return Await(until=until)
     given = order(desk.run, step, id, desk.now, desk.epoch)
     return GiveOrder(order=given, index=index, attempt=attempt, undo=phase == UNDO)
 
@@ -203,6 +211,15 @@ def _pending(desk: _Desk, record: OrderRecord) -> Move | None:
         why = f"step {given.step} was refused: {record.output}"
         return refused(desk.orders.values(), why)
     return None
+
+
+def next_try(expired: Sequence[OrderRecord]) -> Ms:
+    """When another order is given after these, oldest first, that nobody began."""
+    late = len(expired) - UNCLAIMED
+    if late <= 0:
+        return 0
+    pause = min(CLAIM_WITHIN << min(late - 1, 10), AWAY_MOST)
+    return expired[-1].order.expires_at + pause
 
 
 def ends_by(order: StepOrder) -> Ms:

@@ -29,7 +29,7 @@ from opx.engine import journal
 from opx.engine.beats import case as cases
 from opx.engine.beats.decide import Decide
 from opx.engine.beats.parts import ACTOR, Parts
-from opx.engine.beats.respond import repair_ended, verifying
+from opx.engine.beats.respond import hold, repair_ended, verifying
 from opx.engine.beats.settle import Settle
 from opx.engine.ports import StartRequest, WriteTx
 from opx.errors import Conflict
@@ -162,6 +162,8 @@ class Runs:
                 output=why,
             )
         )
+        given = [one for one in cases.orders_of(tx, run) if one.status is OrderStatus.EXPIRED]
+        hold(tx, run, max(now, steps.next_try(given)), now)
         incident = tx.get(Incident, run.incident)
         if incident is not None and now >= record.order.expires_at:
             self._parts.tell(tx, edges.unanswered(incident, run, now))
