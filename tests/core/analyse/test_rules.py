@@ -305,3 +305,17 @@ def test_similar_cases_are_verified_ones_of_the_same_type() -> None:
     ]
     insight = explain([finding("health-probe", failure="refused")], ORDERS, T, past=cases[::-1])
     assert [case.run for case in insight.similar] == ["r0", "r1", "r2", "r3", "r4"]
+
+
+def test_what_helped_meanwhile_makes_another_insight() -> None:
+    """A case that was verified since the first explanation is in the next, which has its own
+    id: an insight that is kept is never changed."""
+    case = Past(run="r", incident="i", type="reported", runbook="b", helped=True, took=1, at=T)
+    other = replace(case, run="other", type="errors")
+
+    first = explain([finding()], ORDERS, T)
+    then = explain([finding()], ORDERS, T + 1, past=[case])
+
+    assert (first.similar, then.similar) == ((), (case,))
+    assert first.id != then.id
+    assert explain([finding()], ORDERS, T + 2, past=[other, case]).id == then.id

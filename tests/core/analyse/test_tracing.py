@@ -11,7 +11,7 @@ import pytest
 from opx.core.analyse import tracing
 from opx.core.analyse.causes.ranking import Evidence, EvidenceKind
 from opx.core.base.reads import Answer, Answers
-from opx.core.base.time import MINUTE, SECOND, Ms, Window
+from opx.core.base.time import HOUR, MINUTE, SECOND, Ms, Window
 from opx.core.correlate.episode import Group
 from opx.core.correlate.problems import Topology
 from opx.core.detect.finding import Finding, FindingKind, FindingState
@@ -80,6 +80,15 @@ def test_everybody_connected_is_asked_and_the_top_one_complains() -> None:
     assert {(read.window, read.step) for read in reads} == {
         (Window(T - 30 * MINUTE, T + MINUTE), 10 * SECOND)
     }
+
+
+def test_of_trouble_that_lasts_the_first_hours_are_asked_for() -> None:
+    """Who began it shows when it began: what came later is not read again and again."""
+    found = traced(ill("orders"), ill("gateway"))
+
+    windows = {read.window for read in tracing.needs(found, T + 240 * HOUR)}
+
+    assert windows == {Window(T - 30 * MINUTE, T + 90 * MINUTE)}
 
 
 @pytest.mark.parametrize(

@@ -597,6 +597,7 @@ class TestRetry:
             ({"lease": Lease(id=TARGET, run="run-2", expires_at=NOW + 700)}, NOW + 700),
             ({"answers": {}}, NOW + 5_000),
             ({"answers": {}, "incident__opened_at": NOW - 60_000}, NOW + 30_000),
+            ({"answers": {}, "incident__opened_at": NOW - 864_000_000}, NOW + 3_600_000),
             ({"answers": {}, "service__health": None}, None),
             (
                 {"runbook__preconditions": precondition("ok"), "answers": store(False)},

@@ -132,9 +132,11 @@ def explain(facts: Facts, now: Ms) -> Insight:
     told = [finding.id for finding in speaking]
     of_late = sorted(facts.changes, key=lambda one: (-one.at, one.event))
     seen = [change.event for change in of_late]
-    service = facts.service
+    service, similar = facts.service, past.similar(facts.past, type)
     return Insight(
-        id=ids.derived("insight", episode.id, type, risk, sorted(told), seen, facts.ranked),
+        id=ids.derived(
+            "insight", episode.id, type, risk, sorted(told), seen, facts.ranked, similar
+        ),
         episode=episode.id,
         type=type,
         risk=risk,
@@ -143,7 +145,7 @@ def explain(facts: Facts, now: Ms) -> Insight:
         source=InsightSource.RULES,
         at=now,
         changes=tuple(of_late),
-        similar=past.similar(facts.past, type),
+        similar=similar,
         ranked=facts.ranked,
     )
 

@@ -3,9 +3,9 @@
 """Where trouble that rules found comes from, by the numbers of everybody around it.
 
 Part of stage 4: asks for the rules' own numbers of each service that is connected with the
-ill ones, from half an hour before until now, and has ``causes`` rank them over the graph of
-who calls whom. What it says stands beside the findings; it must never be shown as a
-probability, and nothing is done because of it alone.
+ill ones, from half an hour before and for two hours at most, and has ``causes`` rank them over
+the graph of who calls whom. What it says stands beside the findings; it must never be shown
+as a probability, and nothing is done because of it alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from opx.core.analyse.causes.case import Case, Target
 from opx.core.analyse.causes.ranking import Evidence, EvidenceKind, rank
 from opx.core.analyse.insight import Ranked
 from opx.core.base.reads import Answers, SeriesRead, Stat
-from opx.core.base.time import MINUTE, SECOND, Ms, Window
+from opx.core.base.time import HOUR, MINUTE, SECOND, Ms, Window
 from opx.core.correlate.episode import Group
 from opx.core.correlate.problems import Topology
 from opx.core.detect.finding import Finding, FindingKind
@@ -27,6 +27,8 @@ BEFORE: Ms = 30 * MINUTE
 """How much of the time before the trouble says what is usual."""
 HEALTHY: Ms = 30 * SECOND
 """So much of it is looked at together with the trouble, to tell when it began where."""
+LONGEST: Ms = 2 * HOUR
+"""No more is read, however long the trouble lasts: who began it shows at its beginning."""
 PERIOD: Ms = 10 * SECOND
 LEAST_USUAL = 6
 """Periods of the target's own numbers that say what is usual; with fewer nobody is blamed."""
@@ -80,9 +82,10 @@ def trace(
 
 
 def needs(traced: Trace, now: Ms) -> list[SeriesRead]:
-    """The numbers of each group, in periods, until now."""
+    """The numbers of each group, in periods, until now, or for as long as is read at all."""
     start = (traced.began - BEFORE) // PERIOD * PERIOD
-    window = Window(start, max(now // PERIOD * PERIOD, start + PERIOD))
+    end = min(now // PERIOD * PERIOD, start + LONGEST)
+    window = Window(start, max(end, start + PERIOD))
     return [
         SeriesRead(
             key=_key(group, name),

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from opx.core.base.time import SECOND, Ms
+from opx.core.base.time import HOUR, SECOND, Ms
 from opx.core.decide.case import Case
 from opx.core.decide.decision import Answered, GuardResult, Reason
 
 ASK_AGAIN: Ms = 5 * SECOND
 """How soon, at the earliest, it is worth asking again what nobody knows the end of."""
+
+ASK_AGAIN_MOST: Ms = HOUR
+"""And how late, however long the incident has been open."""
 
 Guard: TypeAlias = Callable[[Case, Ms], GuardResult]
 
@@ -48,4 +51,5 @@ def ask(case: Case, now: Ms, guard: str, reason: Reason, detail: str) -> GuardRe
 
 def again(case: Case, now: Ms) -> Ms:
     """When to ask once more: ever more rarely, the longer the incident has been open."""
-    return now + max(ASK_AGAIN, (now - case.incident.opened_at) // 2)
+    wait = (now - case.incident.opened_at) // 2
+    return now + min(max(ASK_AGAIN, wait), ASK_AGAIN_MOST)
