@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# How long an example takes is for the machine to say, which others use too.
+hypothesis.settings.register_profile(
+    "opx", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("opx")
 
 LONGEST_FIRST = ("e2e/test_demo.py", "e2e/")
 """These mostly wait, the first for minutes: begun first, the others run meanwhile."""

@@ -160,8 +160,8 @@ class Opx:
         return [entry for page in pages for entry in page if not kinds or entry["kind"] in kinds]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """``opx ARGUMENTS`` on this data folder, as a process."""
-        return command(*arguments, "--data", str(self.data))
+        """``opx ARGUMENTS`` on this data folder and this port, as a process."""
+        return command(*arguments, "--data", str(self.data), OPX_PORT=str(self.port))
 
     def _pages(self, subject: str, after: int) -> Iterator[list[dict[str, Any]]]:
         place: int | None = after
@@ -186,7 +186,9 @@ def running(folder: Path, **environment: str) -> Iterator[Opx]:
         opx.end()
 
 
-def command(*arguments: str, within_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: str, within_s: float = 60.0, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """``opx ARGUMENTS`` to its end."""
     return subprocess.run(
         [sys.executable, "-m", "opx", *arguments],
@@ -194,6 +196,7 @@ def command(*arguments: str, within_s: float = 60.0) -> subprocess.CompletedProc
         text=True,
         timeout=within_s,
         check=False,
+        env={**os.environ, **environment},
     )
 
 

@@ -30,12 +30,14 @@ Item = Alert | Tick
 
 @dataclass
 class Senses:
-    """The stages in a row, with everything they gave out kept by id."""
+    """The stages in a row, with everything they gave out kept by id. ``ended``: what the alerts
+    save beside their findings."""
 
     alerts: AlertState = field(default_factory=AlertState)
     groups: SenseState = field(default_factory=SenseState)
     findings: list[Finding] = field(default_factory=list)
     rows: dict[str, Finding] = field(default_factory=dict)
+    ended: dict[str, Ms] = field(default_factory=dict)
     episodes: dict[str, Episode] = field(default_factory=dict)
     incidents: dict[str, Incident] = field(default_factory=dict)
 
@@ -48,6 +50,7 @@ class Senses:
         correlated = stage.step(self.groups, found, now)
         kept = (*correlated.findings, *alerts.refreshed(self.alerts))  # in this order
         self.rows |= {finding.id: finding for finding in kept}
+        self.ended = alerts.save(self.alerts)
         for episode in (*correlated.episodes, *stage.tick(self.groups, now)):
             self.hear(episode, now)
 
@@ -68,9 +71,9 @@ class Senses:
         self.incidents[incident.id] = incident
 
     def restart(self) -> None:
-        """Forget everything but the rows."""
+        """Forget everything but the rows and what was saved with them."""
         firing = [f for f in self.rows.values() if f.state is FindingState.FIRING]
-        self.alerts = AlertState.load(firing)
+        self.alerts = AlertState.load(firing, self.ended)
         self.groups = SenseState.load(self.episodes.values(), firing)
 
 
