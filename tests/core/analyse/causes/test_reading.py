@@ -33,11 +33,41 @@ def case(**metrics: list[float | None]) -> Case:
         ("failed_requests", Kind.FAILING),
         ("requests/Sum", Kind.LOAD),
         ("cpu_percent", Kind.ODD),
+        ("responseTime/Average", Kind.SLOW),
+        ("HTTPErrors", Kind.FAILING),
+        ("unavailable_replicas", Kind.FAILING),
+        ("unsuccessful_calls", Kind.FAILING),
+        ("default_pool_size", Kind.ODD),
+        ("terror_level", Kind.ODD),
+        ("syscalls", Kind.ODD),
+        ("delayed_jobs", Kind.ODD),
     ],
 )
 def test_a_name_says_what_kind_it_is(metric: str, kind: Kind) -> None:
-    """Failed requests are failures, and the duration of requests is latency."""
+    """Failed requests are failures, and the duration of requests is latency; the word is meant,
+    not letters that stand in another one."""
     assert reading.kind_of(metric) is kind
+
+
+@pytest.mark.parametrize(
+    ("metric", "worse"),
+    [
+        ("available_replicas", 0.0),
+        ("successful_calls/Sum", 0.0),
+        ("unavailable_replicas", 5.0),
+        ("unsuccessful_calls/Sum", 5.0),
+        ("callsNotSuccessful", 5.0),
+        ("availability_errors", 5.0),
+    ],
+)
+def test_a_name_that_says_the_opposite_is_read_the_other_way_round(
+    metric: str, worse: float
+) -> None:
+    """Five successful calls are good, five unsuccessful ones are not."""
+    values = [worse, 5.0 - worse]
+    found = reading.tracks(case(**{metric: values}))["n", Kind.FAILING]
+
+    np.testing.assert_array_equal(found.during, [1.0, 0.0])
 
 
 def test_the_target_s_own_metric_comes_first() -> None:

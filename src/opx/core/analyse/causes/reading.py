@@ -12,12 +12,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opx.core.analyse.causes.case import Case, Measured, Target, Values
+from opx.core.base import names
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -31,11 +33,21 @@ class Kind(StrEnum):
     ODD = "odd"
 
 
-_GOOD = re.compile("avail|success")
-_NAMES = (
-    (Kind.SLOW, re.compile("latency|duration|response_?time|delay")),
-    (Kind.FAILING, re.compile("avail|success|error|fail|fault|5xx|exception")),
-    (Kind.LOAD, re.compile("request|traffic|throughput|calls|invocation|rps|qps")),
+_GOOD = frozenset(
+    {"avail", "available", "availability", "success", "successes", "successful", "succeeded"}
+)
+_NOT = frozenset({"not", "non", "no"})
+"""The word after one of these says the opposite."""
+_BAD = frozenset(
+    {"error", "errors", "errored", "fail", "fails", "failed", "failing", "failure", "failures"}
+    | {"fault", "faults", "faulted", "5xx", "exception", "exceptions"}
+    | {"unavailable", "unavailability", "unsuccessful"}
+)
+_SLOW = frozenset({"latency", "latencies", "duration", "durations", "delay", "delays"})
+_RESPONSE_TIME = re.compile("(^|_)response_?times?(_|$)")
+_LOAD = frozenset(
+    {"request", "requests", "traffic", "throughput", "call", "calls", "rps", "qps"}
+    | {"invocation", "invocations"}
 )
 MOST = 1e100
 """Nothing that is measured is as large; what is would only overflow later."""
@@ -56,9 +68,18 @@ Tracks: TypeAlias = Mapping[tuple[str, Kind], Track]
 
 
 def kind_of(metric: str) -> Kind:
-    """By words in the metric's name, whatever its ``/agg``."""
-    name = metric.partition("/")[0].lower()
-    return next((kind for kind, words in _NAMES if words.search(name)), Kind.ODD)
+    """By whole words in the metric's name, whatever its ``/agg``."""
+    words = _words(metric)
+    said = frozenset(words)
+    if said & _SLOW or _RESPONSE_TIME.search("_".join(words)):
+        return Kind.SLOW
+    if said & (_GOOD | _BAD):
+        return Kind.FAILING
+    return Kind.LOAD if said & _LOAD else Kind.ODD
+
+
+def _words(metric: str) -> list[str]:
+    return names.words(metric.partition("/")[0])
 
 
 def nodes_of(case: Case) -> list[str]:
@@ -124,7 +145,10 @@ def _as_shares(found: dict[tuple[str, Kind], Track]) -> dict[tuple[str, Kind], T
 
 def _is_good(track: Track) -> bool:
     """Whether it counts what went well: 1 or 100 of it, whatever the highest is, is all."""
-    return _GOOD.search(track.metric.partition("/")[0].lower()) is not None
+    words = _words(track.metric)
+    return any(
+        word in _GOOD and before not in _NOT for before, word in pairwise(["", *words])
+    ) and not _BAD.intersection(words)
 
 
 def _per_request(errors: Track, load: Track | None) -> tuple[Floats, Floats]:
@@ -134,7 +158,7 @@ def _per_request(errors: Track, load: Track | None) -> tuple[Floats, Floats]:
             np.divide(bad, of, out=np.full(len(bad), np.nan), where=of > 0)
             for bad, of in ((errors.before, load.before), (errors.during, load.during))
         ]
-        if "rate" not in errors.metric.lower():
+        if "rate" not in _words(errors.metric):
             return both[0], both[1]
     most = _most(errors) or 1.0
     return errors.before / most, errors.during / most

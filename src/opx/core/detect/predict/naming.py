@@ -9,9 +9,9 @@ is not watched unless somebody gave it a limit; it must never guess a limit from
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
+from opx.core.base import names
 from opx.core.detect.predict.prediction import Kind
 
 WORDS: tuple[tuple[Kind, frozenset[str]], ...] = (
@@ -47,7 +47,7 @@ class Meaning:
 
 def meaning(metric: str, told: float | None = None) -> Meaning | None:
     """What this metric is watched for; None: for nothing. ``told``: the limit it was given."""
-    words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", metric).lower())
+    words = names.words(metric)
     said = frozenset(words)
     kind = next((kind for kind, known in WORDS if said & known), None)
     if kind in (Kind.DISK, Kind.LEAK, Kind.QUEUE) and said & IO:
