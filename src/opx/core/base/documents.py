@@ -99,7 +99,8 @@ class Node:
     def choice(self, options: type[E]) -> E:
         """A member of an enum, by value or, for numbered enums, by name in any case."""
         for member in options:
-            if self.value == member.value or str(self.value).upper() == member.name:
+            same = type(self.value) is type(member.value) and self.value == member.value
+            if same or str(self.value).upper() == member.name:  # True is 1, too, to ==
                 return member
         raise self.wrong(
             f"{self.value!r} is not known here",
