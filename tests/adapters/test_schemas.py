@@ -30,6 +30,7 @@ spec:
   target: "unix:///run/s.sock#orders"
   dependsOn: []
   parameters: {color: green}
+  limits: {heap_bytes: 2.0e+9}
 ---
 apiVersion: opx/v1
 kind: DetectionRule
@@ -100,7 +101,7 @@ metadata: {name: default}
 spec: {ceiling: sev3, cooldown: 1m, breakerAfter: 3, approvalTtl: 15m, calibratedAfter: 30,
        minPFix: 0.8, environments: {prod: {ceiling: sev3, autonomy: approve}},
        serviceRunsPerHour: 6, environmentRunsPerHour: 20, blastRadius: 5, blindness: 0.5,
-       changeWindow: nights, freezes: [nights]}
+       changeWindow: nights, freezes: [nights], predictions: {heldBack: 0.2}}
 ---
 apiVersion: opx/v1
 kind: Runbook
@@ -117,7 +118,7 @@ spec:
 TEXTS = [FULL, *packs.texts().values(), *(path.read_text() for path in SCENARIOS.glob("*.yaml"))]
 GOOD = [one for text in TEXTS for one in yaml.safe_load_all(text)]
 WHOLE = list(yaml.safe_load_all(FULL))
-OPEN = {"labels", "with", "inputs", "parameters", "environments"}
+OPEN = {"labels", "with", "inputs", "parameters", "environments", "limits"}
 """Mappings whose keys are the writer's."""
 
 

@@ -12,6 +12,7 @@ import pytest
 from opx.core.correlate.episode import Suppressed
 from opx.core.decide import decision
 from opx.core.decide.why import SENTENCES
+from opx.core.detect.predict.prediction import Withdrawn
 from opx.core.incident.incident import PromotionReason
 from opx.core.ingest import checks
 
@@ -20,6 +21,7 @@ LISTS: dict[str, type[StrEnum]] = {
     "The gate": decision.Reason,
     "Promotion": PromotionReason,
     "Suppression": Suppressed,
+    "Predictions": Withdrawn,
     "Ingest": checks.Reason,
 }
 

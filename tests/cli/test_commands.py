@@ -25,12 +25,14 @@ from opx.core.correlate.episode import Group
 from opx.core.decide.case import Breaker
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
 from opx.core.decide.roles import Role
+from opx.core.detect.predict.prediction import Withdrawn
 from opx.core.incident.incident import Resolution, ResolutionKind, Status
 from opx.core.ingest.signals import Severity
 from opx.engine import journal
 from opx.engine.beats.health import BrainState, LoopState
 from opx.engine.journal import audit
 from opx.engine.ports import Entry, StoredDocument
+from opx.testing.contracts import samples
 
 NOW = 1_767_225_600_000
 Opx = Callable[..., Any]
@@ -48,6 +50,8 @@ READERS = [
     ("notices",),
     ("quarantine",),
     ("suppressed",),
+    ("predictions",),
+    ("predictions", "score"),
     ("audit", "verify"),
 ]
 
@@ -256,6 +260,26 @@ def test_silences(up: Opx) -> None:
     assert up("silence", "add", "servce=orders", "--for", "2h", "--reason", "x").code == 2
     assert up("silence", "add", "--for", "2h", "--reason", "x").code == 2
     assert up("silence", "add", "rule=alert", "--for", "31d", "--reason", "x").code == 1
+
+
+def test_predictions(up: Opx, world: Any) -> None:
+    """A table with why; what is held back only among all; one line of the status; and figures, or
+    that there are none."""
+    open_, over = samples.prediction("a", NOW), samples.prediction("b", NOW, Withdrawn.FAILED)
+    world.put(open_, over, replace(samples.prediction("c", NOW), held_back=True))
+
+    listed, every = up("predictions"), up("predictions", "--all", "--json").json
+    assert "prod/orders" in listed.out
+    assert "60%" in listed.out
+    assert "reaches 100 in 30 minutes" in " ".join(listed.out.split())
+    assert ("held back" in listed.out, "held back" in up("predictions", "--all").out) == (
+        False,
+        True,
+    )
+    assert [one["id"] for one in every["items"]] == ["c", "a", "b"]
+    assert "expected to fail: prod/orders (leak, 60%" in up("status").out
+    assert "nothing to say it from" in up("predictions", "score").out
+    assert up("predictions", "score", "--days", "0").code == 2
 
 
 def test_a_replay_says_whether_it_is_the_same(up: Opx, world: Any, made: Any) -> None:

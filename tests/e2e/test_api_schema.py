@@ -217,6 +217,7 @@ ANY_LABELS = st.dictionaries(
 SHOWN = (
     *("/incidents?limit=200", "/quarantine", "/journal", "/journal?after=0", "/notices"),
     *("/suppressed", "/status", "/approvals", "/services", "/grants", "/breakers"),
+    *("/predictions?all=true", "/predictions/score"),
 )
 
 

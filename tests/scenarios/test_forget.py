@@ -22,10 +22,12 @@ from opx.core.correlate.episode import Episode, Group
 from opx.core.decide.case import Approval, Lease
 from opx.core.decide.decision import Answered, Decision
 from opx.core.detect.finding import FindingState
+from opx.core.detect.predict.prediction import Withdrawn
 from opx.core.incident.incident import Incident, Status
 from opx.core.incident.keeping import Keep
 from opx.core.ingest.signals import Identity, Rejected, Severity
 from opx.core.learn.outcome import Outcome, OutcomeKind
+from opx.core.notify import edges
 from opx.core.notify.notice import Delivery, DeliveryStatus, Edge, Notice
 from opx.engine import records
 from opx.engine.beats import forget
@@ -255,12 +257,35 @@ async def what_is_of_no_use_any_more_goes_by_its_age(store: Store) -> None:
     }
 
 
+async def predictions_go_with_their_notices_when_their_time_is_long_over(store: Store) -> None:
+    """After as long as incidents; one that is open stays whatever its time."""
+    old, young = samples.prediction("old", OLD, Withdrawn.EXPIRED), samples.prediction("new", NOW)
+    stray = samples.prediction("stray", OLD)
+    told, other = edges.predicted(old), edges.predicted(young)
+    sent = Delivery(
+        id="sent",
+        notice=told.id,
+        receiver="w",
+        status=DeliveryStatus.DELIVERED,
+        tries=1,
+        due_at=None,
+    )
+    await past(store, [old, young, stray, told, other, sent])
+
+    (entry,) = await all_of_it(store)
+
+    assert await left(store) == ids([young, stray, other])
+    assert entry.kind == "predictions.forgotten"
+    assert entry.body["gone"] == {"predictions": 1, "deliveries": 1, "notices": 1}
+
+
 CHECKS = (
     an_incident_goes_with_all_that_hangs_on_it,
     nothing_names_what_is_gone,
     nobodys_streams_are_told_apart,
     a_storm_goes_piece_by_piece,
     what_is_of_no_use_any_more_goes_by_its_age,
+    predictions_go_with_their_notices_when_their_time_is_long_over,
 )
 every_check = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 Check = Callable[[Store], Awaitable[None]]

@@ -26,6 +26,7 @@ from opx.api.routes import (
     incidents,
     journal,
     pages,
+    predictions,
     quarantine,
     silences,
     telemetry,
@@ -35,7 +36,9 @@ from opx.api.wire import PROBLEMS, Problem
 from opx.engine.quarantine import Quarantine
 
 LOG = logging.getLogger("opx.api")
-AREAS = (incidents, silences, automation, documents, telemetry, quarantine, journal, tokens)
+AREAS = (
+    incidents, predictions, silences, automation, documents, telemetry, quarantine, journal, tokens,
+)  # fmt: skip
 
 
 def create(

@@ -12,7 +12,16 @@ from rich.console import Console
 from opx import __version__
 from opx.cli import detect, playground, score, show, up
 from opx.cli.client import CommandFailed
-from opx.cli.commands import automation, documents, incidents, journal, quarantine, silences, tokens
+from opx.cli.commands import (
+    automation,
+    documents,
+    incidents,
+    journal,
+    predictions,
+    quarantine,
+    silences,
+    tokens,
+)
 from opx.cli.commands.doctor import doctor
 from opx.cli.demo import demo
 from opx.errors import OpxError
@@ -75,6 +84,7 @@ app.add_typer(tokens.app, name="token")
 app.add_typer(journal.audit, name="audit")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(silences.app, name="silence")
+app.add_typer(predictions.app, name="predictions")
 app.add_typer(playground.app, name="playground")
 app.add_typer(score.app, name="score")
 app.add_typer(detect.app, name="bench")

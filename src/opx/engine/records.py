@@ -19,6 +19,7 @@ from opx.core.correlate.silences import Silence
 from opx.core.decide.case import Approval, Breaker, Grant, Lease, Mode, TrackRecord
 from opx.core.decide.decision import Decision
 from opx.core.detect.finding import Finding
+from opx.core.detect.predict.prediction import Prediction
 from opx.core.incident.incident import Incident
 from opx.core.ingest.signals import Rejected
 from opx.core.learn.outcome import Outcome
@@ -83,6 +84,11 @@ RECORDS = (
     ),
     Record(Ruling, "rulings"),
     Record(Silence, "silences", (("ends_at",),)),
+    Record(
+        Prediction,
+        "predictions",
+        (("withdrawn", "held_back", "made_at", "id"), ("made_at", "id"), ("expires_at",)),
+    ),
     Record(Insight, "insights", (("episode", "at"),)),
     Record(Decision, "decisions", (("incident", "at"), ("run", "at"))),
     Record(

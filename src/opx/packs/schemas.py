@@ -113,6 +113,7 @@ SPECS: dict[str, Schema] = {
         target=ADDRESSES[ProbeKind.PROCESS.value],
         dependsOn={**_list(NAMED), "uniqueItems": True},
         parameters=_of(_text(most=1_000)),
+        limits=_of(NUMBER),
     ),
     "DetectionRule": {
         **_object(
@@ -213,6 +214,7 @@ SPECS: dict[str, Schema] = {
         blindness=SHARE,
         changeWindow=NAMED,
         freezes={**_list(NAMED), "uniqueItems": True},
+        predictions=_object(heldBack=SHARE),
     ),
     "Runbook": _object(
         ["purpose", "when", "steps", "verify"],

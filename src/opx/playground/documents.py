@@ -34,6 +34,7 @@ def policy(ceiling: str) -> str:
         "approvalTtl": "15m",
         "serviceRunsPerHour": MANY,
         "environmentRunsPerHour": MANY,
+        "predictions": {"heldBack": 0.2},
     }
     return _text([_document("Policy", "default", spec)])
 

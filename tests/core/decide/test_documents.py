@@ -267,6 +267,7 @@ def test_a_policy(document: Read) -> None:
                 "approvalTtl": "1h",
                 "calibratedAfter": 10,
                 "minPFix": 0.5,
+                "predictions": {"heldBack": 0.2},
             }
         )
     )
@@ -279,6 +280,7 @@ def test_a_policy(document: Read) -> None:
         approval_ttl=3_600_000,
         calibrated_after=10,
         min_p_fix=0.5,
+        held_back=0.2,
     )
 
 
@@ -301,6 +303,8 @@ def test_an_empty_policy_is_the_default(document: Read) -> None:
         ("minPFix", 1.1),
         ("minPFix", -0.1),
         ("minPfix", 0.5),
+        ("predictions", {"heldBack": 1.1}),
+        ("predictions", {"heldback": 0.1}),
     ],
 )
 def test_a_policy_out_of_range(document: Read, field: str, value: object) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -45,6 +46,7 @@ def test_a_whole_service() -> None:
         },
         target="http://127.0.0.1:9001#orders",
         dependsOn=["payments", "store"],
+        limits={"heap_bytes": 2e9, "sessions": 500},
     )
 
     assert bind_service(document) == Service(
@@ -59,6 +61,7 @@ def test_a_whole_service() -> None:
         ),
         target="http://127.0.0.1:9001#orders",
         depends_on=("payments", "store"),
+        limits={"heap_bytes": 2e9, "sessions": 500.0},
         hash=document.hash,
     )
 
@@ -109,6 +112,10 @@ def test_the_other_probes(health: dict[str, str], probe: Probe) -> None:
         ({"environment": "lab", "target": "http://u:p@a:1#b"}, "supervisors.toml"),
         ({"environment": "lab", "dependsOn": ["x"]}, "itself"),
         ({"environment": "lab", "dependsOn": ["a", "a"]}, "twice"),
+        ({"environment": "lab", "limits": {"heap": "all"}}, "a number is expected"),
+        ({"environment": "lab", "limits": {"heap": math.nan}}, "not finite"),
+        ({"environment": "lab", "limits": {"heap used": 1}}, "is not the name of a metric"),
+        ({"environment": "lab", "limits": {f"m{n}": 1 for n in range(51)}}, "at most 50"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(spec: dict[str, Any], says: str) -> None:

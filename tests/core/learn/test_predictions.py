@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,16 +161,22 @@ def test_the_coin_is_fair() -> None:
     assert abs(held - 2_000) < 160
 
 
+def by_the_coin(share: float) -> list[Prediction]:
+    """A hundred predictions, some of them held back."""
+    made = [told(f"s{n}") for n in range(100)]
+    return [replace(one, held_back=scoring.held_back(one.id, share)) for one in made]
+
+
 def groups(share: float, fail_held: float, fail_acted: float) -> scoring.Prevention | None:
     """A hundred predictions; whatever the coin does not hold back is acted on at once. Of each
     group the first ones fail, so many."""
-    predictions = [told(f"s{n}") for n in range(100)]
-    held = [one for one in predictions if scoring.held_back(one.id, share)]
+    predictions = by_the_coin(share)
+    held = [one for one in predictions if one.held_back]
     acted = [one for one in predictions if one not in held]
     failing = held[: round(fail_held * len(held))] + acted[: round(fail_acted * len(acted))]
     failures = [Happening(identity=one.identity, at=T + 30 * MINUTE) for one in failing]
     actions = [Happening(identity=one.identity, at=T + MINUTE) for one in acted]
-    return scoring.prevention(scoring.judge(predictions, failures, actions, T + HOUR), share)
+    return scoring.prevention(scoring.judge(predictions, failures, actions, T + HOUR))
 
 
 def test_prevention_is_what_failed_untreated_less_what_failed_treated() -> None:
@@ -209,11 +217,11 @@ def test_the_interval_of_a_difference_is_newcombes() -> None:
 
 def test_what_is_in_no_group_is_counted() -> None:
     """Not held back and not acted on: it could have been either, so it is in neither."""
-    predictions = [told(f"s{n}") for n in range(100)]
-    acted = [one for one in predictions if not scoring.held_back(one.id, 0.5)][:25]
+    predictions = by_the_coin(0.5)
+    acted = [one for one in predictions if not one.held_back][:25]
     actions = [Happening(identity=one.identity, at=T) for one in acted]
 
-    found = scoring.prevention(scoring.judge(predictions, [], actions, T + HOUR), 0.5)
+    found = scoring.prevention(scoring.judge(predictions, [], actions, T + HOUR))
 
     assert found is not None
     assert found.acted_on.n == 25

@@ -13,11 +13,13 @@ from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.correlate.episode import Group
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
 from opx.core.decide.runbooks import Proposal
+from opx.core.detect.predict.prediction import Urgency, Withdrawn
 from opx.core.incident.incident import Incident, Priority, Status
 from opx.core.ingest.signals import Severity
 from opx.core.notify import edges
 from opx.core.notify.notice import Edge, Notice
 from opx.core.verify.verdict import Verdict, VerdictKind
+from opx.testing.contracts import samples
 
 T: Ms = 1_767_225_600_000
 INCIDENT = Incident(
@@ -197,3 +199,26 @@ def test_titles_are_short_plain_ascii() -> None:
         assert notice.title.isprintable()
         assert len(notice.title) <= 100
     assert edges.opened(odd, T).title.endswith("...")
+
+
+def test_a_prediction_is_told_once_with_what_it_rests_on() -> None:
+    """Who, what, how likely, until when, why, and that nothing is done; once, however it ends."""
+    made = samples.prediction("p1", T)
+    told = edges.predicted(made)
+
+    assert (told.edge, told.severity, told.incident) == (Edge.PREDICTED, Severity.SEV3, "")
+    assert (told.prediction, told.about, told.at) == ("p1", "p1", T)
+    assert told.title == "orders in prod may fail: leak, 60%"
+    assert "until 2026-01-01T01:00:00.000Z: memory_used_percent is at 70, rises by 1" in told.text
+    assert "rests on: 2. opx does nothing about it by itself" in told.text
+    assert edges.predicted(replace(made, withdrawn=Withdrawn.TURNED, at=T + 1)).id == told.id
+    critical = replace(made, urgency=Urgency.CRITICAL)
+    assert edges.predicted(critical).severity is Severity.SEV2
+
+
+@pytest.mark.parametrize("evidence", [{}, {"metric": "m"}, {"metric": "m", "level": "?"}])
+def test_a_prediction_without_evidence_has_none_to_tell(evidence: dict[str, object]) -> None:
+    """It is told all the same."""
+    bare = replace(samples.prediction("p1", T), evidence=evidence)
+
+    assert "what it was told from is not known" in edges.predicted(bare).text

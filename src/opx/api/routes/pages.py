@@ -143,12 +143,22 @@ def _body(seen: dict[str, Any]) -> str:
     ]
     return (
         f"<p>Automation is {mode}. {processes}</p>"
-        f"<h2>Incidents</h2>{_table(INCIDENTS, opened)}"
+        f"<h2>Incidents</h2>{_table(INCIDENTS, opened)}{_expected(seen['predictions'])}"
         f"<h2>Waiting for approval</h2>{_table(('Run', 'Runbook', 'Until'), asks)}"
         f"<h2>Silences</h2>{_table(SILENCES, quiet)}"
         f"<h2>Services</h2>{_table(('Service', 'Environment', ''), services)}"
         '<form method="post" action="/logout"><button>Log out</button></form>'
     )
+
+
+def _expected(rows: list[dict[str, Any]]) -> str:
+    """The open predictions in one line, if there are any."""
+    said = [
+        f"{row['identity']['environment']}/{row['identity']['service']} ({row['kind']},"
+        f" {row['probability']:.0%}, until {row['expires_at']})"
+        for row in rows
+    ]
+    return f"<p>Expected to fail: {escape('; '.join(said))}.</p>" if said else ""
 
 
 def _table(heads: tuple[str, ...], rows: list[list[str]]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from opx.cli import show
+from opx.cli.commands import predictions
 
 LATE_MS = 5_000
 """What is taken in within this time is not late: brain may just be in the middle of a commit."""
@@ -17,6 +18,8 @@ def show_all(seen: dict[str, Any], url: str) -> None:
     """``seen``: as ``/api/v1/status`` says it."""
     _itself(seen, url)
     _open(seen)
+    if seen["predictions"]:
+        show.line(predictions.line(seen["predictions"][0], seen["open_predictions"]))
     show.table(
         "Waiting for approval",
         ("run", "runbook", "target", "until"),

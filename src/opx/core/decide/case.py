@@ -109,7 +109,8 @@ class Policy:
     ``environment_runs_per_hour``: of runs that acted. ``blast_radius``: services that one run
     may hit. ``blindness``: the share of the watched services, 0 to 1, that may go bad together
     before the observer is suspected. ``change_window``: the calendar within which opx acts,
-    empty for always; ``freezes``: those within which it never does."""
+    empty for always; ``freezes``: those within which it never does. ``held_back``: the share of
+    the predictions, 0 to 1, that nobody is told of, so that it is seen what comes of them."""
 
     name: str = "default"
     ceiling: Severity | None = Severity.SEV3
@@ -125,6 +126,7 @@ class Policy:
     blindness: float = 0.5
     change_window: str = ""
     freezes: tuple[str, ...] = ()
+    held_back: float = 0.0
     hash: str = ""
 
     @property

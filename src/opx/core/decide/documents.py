@@ -35,7 +35,7 @@ MOST_STEPS = 50
 _LIMITS = (
     "ceiling", "cooldown", "breakerAfter", "approvalTtl", "calibratedAfter", "minPFix",
     "environments", "serviceRunsPerHour", "environmentRunsPerHour", "blastRadius", "blindness",
-    "changeWindow", "freezes",
+    "changeWindow", "freezes", "predictions",
 )  # fmt: skip
 _INPUT = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -100,7 +100,13 @@ def bind_policy(document: Document) -> Policy:
         blindness=_share(spec["blindness"]) if "blindness" in spec else usual.blindness,
         change_window=_name(spec["changeWindow"]) if "changeWindow" in spec else "",
         freezes=_names(spec["freezes"]) if "freezes" in spec else (),
+        held_back=_held_back(spec["predictions"]) if "predictions" in spec else usual.held_back,
     )
+
+
+def _held_back(node: Node) -> float:
+    fields = node.fields((), ("heldBack",))
+    return _share(fields["heldBack"]) if "heldBack" in fields else Policy().held_back
 
 
 def _environments(node: Node) -> dict[str, Limits]:

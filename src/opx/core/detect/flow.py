@@ -5,9 +5,9 @@
 Stage 2 as the sense beat and its memory know it, beside alerts, events and probes. Those
 keep what they know in the store's rows; these save theirs with its place in the log, and a
 restart replays the log from there. What is known of metric streams is large, so it is saved
-by itself, seldom, with a place of its own: hence two halves of ``step``. Where another
-detector over lines goes: a field, a line in ``ruled``, ``save`` and ``load``, and its open
-findings in ``missed``.
+by itself, seldom, with a place of its own: hence two halves of ``step``. What is to come is
+saved with that. Where another detector over lines goes: a field, a line in ``ruled``,
+``save`` and ``load``, and its open findings in ``missed``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from opx.core.detect.logs import saying, watch
 from opx.core.detect.logs.watch import LogState
 from opx.core.detect.metrics import departures
 from opx.core.detect.metrics.odd import Odd
+from opx.core.detect.predict.ahead import Ahead
+from opx.core.detect.predict.prediction import Prediction
 from opx.core.detect.ruled import book
 from opx.core.detect.ruled.book import Book
 from opx.core.detect.rules import DetectionRule
@@ -35,11 +37,13 @@ ODD_POINTS = departures.RULE
 @dataclass(slots=True, kw_only=True)
 class Flow:
     """``book``: of the rules. ``lines`` and ``metrics``: what is odd about log lines and about
-    metric streams. ``strays``: open findings that none of them knows of."""
+    metric streams. ``ahead``: what is to come. ``strays``: open findings that none of the others
+    knows of."""
 
     book: Book = field(default_factory=Book)
     lines: LogState = field(default_factory=LogState)
     metrics: Odd = field(default_factory=Odd)
+    ahead: Ahead = field(default_factory=Ahead)
     strays: list[Finding] = field(default_factory=list)
 
 
@@ -99,6 +103,18 @@ def odd(
     return edges
 
 
+def predicted(
+    flow: Flow,
+    series: Mapping[int, Series],
+    points: MetricBatch | None,
+    items: Sequence[LogLine | Tick],
+    now: Ms,
+) -> list[Prediction]:
+    """Beside ``step``: the edges of what is to come, by one commit of the log. Those are no
+    findings, for nothing is the matter yet. ``flow.ahead`` is saved with ``flow.metrics``."""
+    return flow.ahead.take(points, items, series, now)
+
+
 def refreshed(flow: Flow) -> list[Finding]:
     """Open findings that changed since this was last asked: to be kept, over what ``step`` gave
     out of them in the same commit."""
@@ -107,7 +123,7 @@ def refreshed(flow: Flow) -> list[Finding]:
 
 def save(flow: Flow) -> dict[str, Any]:
     """Plain JSON values; ``load`` of them goes on exactly where ``flow`` was. Without what
-    ``flow.metrics`` knows, which saves itself."""
+    ``flow.metrics`` and ``flow.ahead`` know, which save themselves."""
     return {"book": book.save(flow.book), "lines": flow.lines.save()}
 
 

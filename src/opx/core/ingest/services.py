@@ -15,11 +15,12 @@ from opx.core.base import addresses
 from opx.core.base.documents import NAME, Document, Node
 from opx.core.base.reads import Probe, ProbeKind
 from opx.core.base.time import HOUR, MINUTE, SECOND, Ms
+from opx.core.ingest import checks
 from opx.core.ingest.mapping import MappingRule
 from opx.core.ingest.signals import Identity, Severity
 
 KIND = "Service"
-MOST_PARAMETERS = 50
+MOST_PARAMETERS = MOST_LIMITS = 50
 _PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -37,7 +38,8 @@ class Health:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """``target``: what an action acts on, ``supervisor-url#program`` for a supervised process.
-    ``parameters``: what the steps of a runbook may be filled with, ``${{ service.NAME }}``."""
+    ``parameters``: what the steps of a runbook may be filled with, ``${{ service.NAME }}``.
+    ``limits``: by metric, the level at which it fails."""
 
     name: str
     environment: str
@@ -46,6 +48,7 @@ class Service:
     target: str = ""
     depends_on: tuple[str, ...] = ()
     parameters: dict[str, str] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict)
     hash: str = ""
 
     @property
@@ -92,7 +95,7 @@ def bind_service(document: Document) -> Service:
     if document.kind != KIND:
         raise document.spec.wrong(f"a {KIND} is expected, not a {document.kind}")
     spec = document.spec.fields(
-        ("environment",), ("owner", "health", "target", "dependsOn", "parameters")
+        ("environment",), ("owner", "health", "target", "dependsOn", "parameters", "limits")
     )
     return Service(
         name=document.name,
@@ -102,6 +105,7 @@ def bind_service(document: Document) -> Service:
         target=addresses.target(spec["target"]) if "target" in spec else "",
         depends_on=_depends_on(spec["dependsOn"], document.name) if "dependsOn" in spec else (),
         parameters=_parameters(spec["parameters"]) if "parameters" in spec else {},
+        limits=_limits(spec["limits"]) if "limits" in spec else {},
         hash=document.hash,
     )
 
@@ -131,6 +135,16 @@ def _parameters(node: Node) -> dict[str, str]:
         if not _PARAMETER.fullmatch(name):
             raise entry.wrong(f"{name!r} is not a name for a parameter", "write it like_this")
     return {name: entry.text(most=1_000) for name, entry in entries.items()}
+
+
+def _limits(node: Node) -> dict[str, float]:
+    entries = node.entries()
+    if len(entries) > MOST_LIMITS:
+        raise node.wrong(f"a service has at most {MOST_LIMITS} limits")
+    for name, entry in entries.items():
+        if not checks.NAME.fullmatch(name):
+            raise entry.wrong(f"{name!r} is not the name of a metric")
+    return {name: entry.number() for name, entry in entries.items()}
 
 
 def _depends_on(node: Node, name: str) -> tuple[str, ...]:

@@ -161,16 +161,14 @@ def reliability(judged: Iterable[Judged]) -> list[tuple[float, Estimate]]:
     return table
 
 
-def prevention(judged: Iterable[Judged], share: float) -> Prevention | None:
-    """What acting prevented; None while either group has fewer than ``FEWEST``. ``share``: of the
-    predictions that was held back while these were made."""
+def prevention(judged: Iterable[Judged]) -> Prevention | None:
+    """What acting prevented; None while either group has fewer than ``FEWEST``."""
     held: list[bool] = []
     acted: list[bool] = []
     neither = 0
     for one in judged:
-        coin = held_back(one.prediction.id, share)
-        if coin != one.acted:
-            (held if coin else acted).append(one.failed_at is not None)
+        if one.prediction.held_back != one.acted:
+            (held if one.prediction.held_back else acted).append(one.failed_at is not None)
         else:
             neither += 1
     if min(len(held), len(acted)) < FEWEST:

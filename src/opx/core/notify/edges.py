@@ -2,9 +2,9 @@
 
 """The words of each notice: what is wrong, where, since when, what opx does or needs.
 
-Stage 10. One function for each edge of an incident. The id is derived from (incident,
-edge, cause), so however often an edge is told it is one notice. Titles are plain ASCII of
-at most 100 characters: mail subjects and pagers take no more. It must never deliver.
+Stage 10. One function for each edge of an incident, and one for a prediction. The id is derived
+from (incident, edge, cause), so however often an edge is told it is one notice. Titles are plain
+ASCII of at most 100 characters: mail subjects and pagers take no more. It must never deliver.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from opx.core.base import ids
 from opx.core.base.time import MINUTE, SECOND, Ms, to_wire
 from opx.core.correlate.stage import identity_of
 from opx.core.decide.decision import Answered, Decision
+from opx.core.detect.predict import wording
+from opx.core.detect.predict.prediction import Prediction, Urgency
 from opx.core.incident.incident import Incident
+from opx.core.ingest.signals import Severity
 from opx.core.notify.notice import Edge, Notice
 from opx.core.verify.verdict import Verdict
 
@@ -133,14 +136,40 @@ def breaker(incident: Incident, run: Run, now: Ms) -> Notice:
     return _notice(incident, Edge.BREAKER, run.id, title, text, now)
 
 
-def _notice(incident: Incident, edge: Edge, cause: str, title: str, text: str, at: Ms) -> Notice:
+def predicted(prediction: Prediction) -> Notice:
+    """Something is on its way to fail. One notice for each prediction."""
+    who, critical = prediction.identity, prediction.urgency is Urgency.CRITICAL
+    kind, likely = prediction.kind, f"{prediction.probability:.0%}"
+    text = (
+        f"{who.service} in {who.environment} is expected to fail ({kind}) with a probability of "
+        f"{likely} until {to_wire(prediction.expires_at)}: {wording.why(prediction)}. Past trends "
+        f"that this rests on: {prediction.cases}. opx does nothing about it by itself; a person "
+        f"should look while there is time. More: opx predictions."
+    )
+    return Notice(
+        id=ids.derived("notice", prediction.id, Edge.PREDICTED),
+        incident="",
+        prediction=prediction.id,
+        edge=Edge.PREDICTED,
+        severity=Severity.SEV2 if critical else Severity.SEV3,
+        title=_title(f"{who.service} in {who.environment} may fail: {kind}, {likely}"),
+        text=text,
+        at=prediction.at,
+    )
+
+
+def _title(title: str) -> str:
     plain = " ".join(title.encode("ascii", "replace").decode().split())
+    return plain if len(plain) <= TITLE_LENGTH else plain[: TITLE_LENGTH - 3] + "..."
+
+
+def _notice(incident: Incident, edge: Edge, cause: str, title: str, text: str, at: Ms) -> Notice:
     return Notice(
         id=ids.derived("notice", incident.id, edge, cause),
         incident=incident.id,
         edge=edge,
         severity=incident.severity,
-        title=plain if len(plain) <= TITLE_LENGTH else plain[: TITLE_LENGTH - 3] + "...",
+        title=_title(title),
         text=text,
         at=at,
     )

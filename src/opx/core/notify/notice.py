@@ -18,6 +18,7 @@ class Edge(StrEnum):
     RESOLVED = "resolved"
     BREAKER = "breaker"
     MERGED = "merged"
+    PREDICTED = "predicted"
 
 
 class DeliveryStatus(StrEnum):
@@ -28,7 +29,8 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """``id``: derived from (incident, edge, ``cause``): one edge, one notice."""
+    """``id``: derived from (incident, edge, ``cause``): one edge, one notice. What is about a
+    ``prediction`` is about no incident, which is empty then."""
 
     id: str
     incident: str
@@ -37,6 +39,12 @@ class Notice:
     title: str
     text: str
     at: Ms
+    prediction: str = ""
+
+    @property
+    def about(self) -> str:
+        """The id of the incident or the prediction."""
+        return self.incident or self.prediction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from opx.core.incident.lifecycle import Change
 from opx.core.notify import edges
 from opx.engine import journal
 from opx.engine.beats import case as cases
+from opx.engine.beats import happened
 from opx.engine.beats.parts import ACTOR, Parts
 from opx.engine.beats.respond import change, hold, repair_ended, verifying
 from opx.engine.beats.settle import Settle
@@ -58,11 +59,14 @@ class Decide:
             lambda tx: cases.gather(tx, run, parts.knowledge, parts.protected, parts.clock.now())
         )
         answers = await parts.ask(gate.needs(case, parts.clock.now()))
-        await parts.store.write(lambda tx: self._judge(tx, run, answers, undo))
+        began = await parts.store.write(lambda tx: self._judge(tx, run, answers, undo))
+        if began is not None:
+            parts.news.append(happened.run_began(run, began))
 
-    def _judge(self, tx: WriteTx, run: Run, answers: Answers, undo: bool) -> None:
+    def _judge(self, tx: WriteTx, run: Run, answers: Answers, undo: bool) -> Ms | None:
         """Read the facts again and decide on them in one transaction: an acknowledgement or
-        a revoked grant that came while the probe was asked counts."""
+        a revoked grant that came while the probe was asked counts. When the run's first order
+        was given, if it was now."""
         parts = self._parts
         now = parts.clock.now()
         facts = cases.gather(tx, run, parts.knowledge, parts.protected, now)
@@ -85,19 +89,21 @@ class Decide:
             )
         )
         if decision.answer is Answered.ALLOW:
-            self._allowed(tx, run, case, decision)
-        elif decision.answer is Answered.ASK:
+            return self._allowed(tx, run, case, decision)
+        if decision.answer is Answered.ASK:
             self._ask(tx, run, case, decision)
         else:
             self._denied(tx, run, case, decision)
+        return None
 
-    def _allowed(self, tx: WriteTx, run: Run, case: Case, decision: Decision) -> None:
-        """Take the lease, and give the order that is next."""
+    def _allowed(self, tx: WriteTx, run: Run, case: Case, decision: Decision) -> Ms | None:
+        """Take the lease, and give the order that is next; when, if it is the first."""
         parts, now = self._parts, decision.at
         if run.status in UNDECIDED:
             self._mitigating(tx, run, now)
         acting = steps.acting(run, decision, now)
-        move = steps.next_move(acting, case.runbook, cases.orders_of(tx, run), now, parts.epoch)
+        given = cases.orders_of(tx, run)
+        move = steps.next_move(acting, case.runbook, given, now, parts.epoch)
         if not isinstance(move, steps.GiveOrder):
             if run.status in AT_WORK:
                 raise Conflict("another segment gave the order")
@@ -125,6 +131,7 @@ class Decide:
                 target=record.order.target,
             )
         )
+        return None if given else now
 
     def _mitigating(self, tx: WriteTx, run: Run, now: Ms) -> None:
         incident = tx.get(Incident, run.incident)

@@ -124,7 +124,7 @@ def _keep(tx: WriteTx, delivery: Delivery, notice: Notice | None, now: Ms) -> No
         tx.append(
             journal.entry(
                 now,
-                notice.incident,
+                notice.about,
                 f"notice.{delivery.status}",
                 ACTOR,
                 notice=notice.id,

@@ -21,11 +21,13 @@ from opx.core.correlate.silences import Silence
 from opx.core.decide.case import Approval, Lease
 from opx.core.decide.decision import Decision
 from opx.core.detect.finding import Finding, FindingState
+from opx.core.detect.predict.prediction import Prediction
 from opx.core.incident import history, keeping
 from opx.core.incident.incident import Incident
 from opx.core.incident.keeping import Keep
 from opx.core.ingest.signals import Rejected
 from opx.core.learn.outcome import Outcome
+from opx.core.notify import edges
 from opx.core.notify.notice import Delivery, Notice
 from opx.engine import journal
 from opx.engine.beats.parts import ACTOR, Parts
@@ -62,6 +64,7 @@ async def turn(parts: Parts, telemetry: Telemetry, keep: Keep, place: Place) -> 
     for episode in episodes:
         await store.write(lambda tx, one=episode: _episode(tx, one, before, now))  # type: ignore[misc]
     more = await store.write(lambda tx: _records(tx, now - keep.records, now))
+    more |= await store.write(lambda tx: _predictions(tx, before, now))
     days = await telemetry.forget(now - keep.telemetry)
     if days:
         told = journal.entry(now, SUBJECT, "telemetry.forgotten", ACTOR, days=days)
@@ -171,3 +174,21 @@ def _records(tx: WriteTx, before: Ms, now: Ms) -> bool:
     if gone:
         tx.append(journal.entry(now, SUBJECT, "records.forgotten", ACTOR, before=before, gone=gone))
     return SOME in gone.values()
+
+
+def _predictions(tx: WriteTx, before: Ms, now: Ms) -> bool:
+    """Forget predictions whose time was over by then, with the notices of them; whether there are
+    more."""
+    old = tx.find(Prediction, Where("expires_at", "le", before), order="expires_at", limit=SOME)
+    over = [one for one in old if one.withdrawn is not None]
+    if not over:
+        return False
+    ids, notices = [one.id for one in over], [edges.predicted(one).id for one in over]
+    gone = {
+        "predictions": tx.drop(Prediction, Where("id", "in", ids)),
+        "deliveries": tx.drop(Delivery, Where("notice", "in", notices)),
+        "notices": tx.drop(Notice, Where("id", "in", notices)),
+    }
+    kind = "predictions.forgotten"
+    tx.append(journal.entry(now, SUBJECT, kind, ACTOR, before=before, gone=gone))
+    return len(old) == SOME

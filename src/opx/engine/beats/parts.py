@@ -8,14 +8,16 @@ A bag of ports and of the documents in force, made once by the composition root.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opx.core.act.run import Run
 from opx.core.base import ids
 from opx.core.base.metrics import MetricQuery
 from opx.core.base.reads import Answer, Answers, MetricRead, Read, SeriesRead
 from opx.core.base.time import Ms
+from opx.core.detect.predict.prediction import Happened
 from opx.core.incident.incident import Incident
 from opx.core.notify.notice import Delivery, DeliveryStatus, Notice
 from opx.engine import journal
@@ -45,7 +47,8 @@ class Parts:
     """``knowledge`` is replaced as a whole when documents change, and with it ``documents``, the
     digest of those in force. ``telemetry``: None where
     there is none to ask. ``protected``: targets that are opx's own. ``epoch``: begins anew
-    with a restore. ``receivers``: by name."""
+    with a restore. ``receivers``: by name. ``news``: what was done to services and kept, until
+    the sense beat takes it."""
 
     store: Store
     clock: Clock
@@ -59,9 +62,16 @@ class Parts:
     epoch: int = 1
     receivers: tuple[str, ...] = ()
     failpoint: Callable[[str], None] = lambda _: None
+    news: deque[Happened] = field(default_factory=deque)
 
     def new_id(self, now: Ms) -> str:
         return ids.uuid7(now, self.clock.entropy(10))
+
+    def acted(self) -> list[Happened]:
+        """The news, which are none any more."""
+        taken = list(self.news)
+        self.news.clear()
+        return taken
 
     async def ask(self, reads: Sequence[Read]) -> Answers:
         """Put all questions at once."""
@@ -121,7 +131,7 @@ class Parts:
             *(
                 journal.entry(
                     notice.at,
-                    notice.incident,
+                    notice.about,
                     "notice.made",
                     ACTOR,
                     notice=notice.id,

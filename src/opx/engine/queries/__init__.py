@@ -30,13 +30,14 @@ from opx.engine.queries.one import Plain, find_incident, find_one
 from opx.engine.queries.pages import (
     ACTIVE,
     Narrowed,
-    Page,
     approvals,
     decisions,
     incident,
     incidents,
     runs,
 )
+from opx.engine.queries.paging import Page
+from opx.engine.queries.predictions import predictions, predictions_score
 
 __all__ = [
     "ACTIVE",
@@ -58,6 +59,8 @@ __all__ = [
     "incidents",
     "newest",
     "notices",
+    "predictions",
+    "predictions_score",
     "problems",
     "quarantine",
     "runs",

@@ -11,6 +11,7 @@ from opx.core.base import canonical
 from opx.core.base.time import Ms
 from opx.core.decide import scopes
 from opx.core.decide.case import Automation, Breaker, Grant, Mode, TrackRecord, probe_of
+from opx.core.detect.predict.prediction import Prediction
 from opx.core.incident.incident import Incident
 from opx.core.ingest.signals import Severity
 from opx.engine.beats.case import Knowledge
@@ -19,6 +20,7 @@ from opx.engine.queries import doing
 from opx.engine.queries.kept import silences
 from opx.engine.queries.one import Plain
 from opx.engine.queries.pages import ACTIVE, Narrowed, approvals, incidents
+from opx.engine.queries.predictions import EXPECTED, expected
 
 MOST_SHOWN = 20
 """Open incidents that are told one by one: the worst, of those the newest."""
@@ -48,6 +50,8 @@ def status(tx: ReadTx, knowledge: Knowledge, now: Ms) -> Plain:
         "approvals": waiting,
         "breakers": opened,
         "silences": silences(tx, now),
+        "open_predictions": tx.count(Prediction, *EXPECTED),
+        "predictions": expected(tx, MOST_SHOWN),
         "problems": problems(knowledge),
         "services": _services(active, knowledge),
     }

@@ -8,13 +8,8 @@ to; nothing is ever sorted that is not shown, however many there are.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import heapq
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from opx.core.act.run import OrderRecord, Run
 from opx.core.analyse.insight import Insight
@@ -27,23 +22,14 @@ from opx.core.incident.incident import Incident, Status
 from opx.core.ingest.signals import Severity
 from opx.core.learn.outcome import Outcome
 from opx.engine.ports import ReadTx, Where
-from opx.engine.queries import doing
+from opx.engine.queries import doing, paging
 from opx.engine.queries.kept import entries_before
 from opx.engine.queries.one import Plain, find_incident
-from opx.errors import BadInput
+from opx.engine.queries.paging import Page
 
 ACTIVE = (Status.OPEN, Status.MITIGATING, Status.MITIGATED)
 TIMELINE = 1_000
 """Entries of an incident's timeline in one answer."""
-_BEYOND: tuple[Ms, str] = 1 << 62, ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """``next``: the cursor of what follows, None at the end."""
-
-    items: list[Plain]
-    next: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,43 +53,14 @@ class Narrowed:
 
 
 def incidents(tx: ReadTx, narrowed: Narrowed, limit: int, cursor: str = "") -> Page:
-    """Incidents, newest first. Pages by (opened_at, id), so what opens in between neither
-    repeats nor hides a row."""
-    before = _opened(cursor) if cursor else _BEYOND
-    ranges = [_range(tx, where, before, limit + 1) for where in narrowed.ranges()]
-    merged = heapq.merge(*ranges, key=lambda row: (row.opened_at, row.id), reverse=True)
-    found = list(islice(merged, limit + 1))
+    """Incidents, newest first."""
+    before = paging.read(cursor)[1] if cursor else paging.BEYOND
+    found = paging.newest(tx, Incident, narrowed.ranges(), "opened_at", before, limit + 1)
+    last = found[:limit][-1:]
     return Page(
         items=[canonical.plain(row) for row in found[:limit]],
-        next=_cursor(found[limit - 1]) if len(found) > limit else None,
+        next=paging.cursor(last[0].opened_at, last[0].id) if len(found) > limit else None,
     )
-
-
-def _range(
-    tx: ReadTx, where: Sequence[Where], before: tuple[Ms, str], limit: int
-) -> Iterator[Incident]:
-    """The newest of one range of an index that were opened before that."""
-    at, id = before
-    same = [Where("opened_at", "eq", at), Where("id", "lt", id)]
-    found = tx.find(Incident, *where, *same, order="-id", limit=limit) if id else []
-    yield from found
-    if len(found) < limit:
-        older = Where("opened_at", "lt", at)
-        yield from tx.find(Incident, *where, older, order="-opened_at", limit=limit - len(found))
-
-
-def _cursor(row: Incident) -> str:
-    return base64.urlsafe_b64encode(json.dumps([row.opened_at, row.id]).encode()).decode()
-
-
-def _opened(cursor: str) -> tuple[Ms, str]:
-    try:
-        at, id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
-        raise BadInput("this cursor was not given out by opx") from error
-    if type(at) is not int or abs(at) >= 1 << 62 or not isinstance(id, str) or not id.isascii():
-        raise BadInput("this cursor was not given out by opx")
-    return at, id
 
 
 def incident(tx: ReadTx, id: str, before: int = 0) -> Plain:

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 from opx.core.act.run import OrderRecord, OrderStatus, Run, RunStatus, StepOrder
-from opx.core.base.time import MINUTE, SECOND, Ms
+from opx.core.base.time import HOUR, MINUTE, SECOND, Ms
 from opx.core.correlate.episode import Group
 from opx.core.decide.runbooks import Proposal
 from opx.core.detect.finding import Finding, FindingKind, FindingState
+from opx.core.detect.predict.prediction import Kind, Prediction, Urgency, Withdrawn
 from opx.core.incident.incident import Incident, Priority, Status
 from opx.core.ingest.signals import Identity, Severity
 from opx.engine.ports import Entry
@@ -89,3 +90,30 @@ def order(id: str, issued_at: Ms) -> OrderRecord:
 
 def entry(kind: str, subject: str = "i") -> Entry:
     return Entry(at=AT, subject=subject, kind=kind, actor="brain", body={"n": 1})
+
+
+def prediction(id: str, made_at: Ms, withdrawn: Withdrawn | None = None) -> Prediction:
+    """Of orders in prod, for an hour."""
+    return Prediction(
+        id=id,
+        identity=Identity("prod", "orders"),
+        kind=Kind.LEAK,
+        probability=0.6,
+        cases=2,
+        horizon_ms=30 * MINUTE,
+        urgency=Urgency.HIGH,
+        made_at=made_at,
+        expires_at=made_at + HOUR,
+        at=made_at,
+        withdrawn=withdrawn,
+        evidence={
+            "metric": "memory_used_percent",
+            "level": 70.0,
+            "limit": 100.0,
+            "per_minute": 1.0,
+            "lasted_minutes": 30.0,
+            "minutes_left": 30.0,
+            "minutes_left_at_least": 25.0,
+            "minutes_left_at_most": 40.0,
+        },
+    )

@@ -72,11 +72,22 @@ def urgency(probability: float, horizon_ms: Ms) -> Urgency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Happened:
+    """What became of a service at some time: it FAILED, or somebody ACTED. ``identity``: without a
+    resource."""
+
+    identity: Identity
+    at: Ms
+    what: Withdrawn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """``probability``: 0 to 1, that the service fails in this way between ``made_at`` and
     ``expires_at``; ``cases``: how many past trends that rests on, beyond the prior.
     ``horizon_ms``: how much longer it takes from ``made_at`` at this pace. ``at``: when this
-    state was seen; ``withdrawn``: None while it is open.
+    state was seen; ``withdrawn``: None while it is open. ``held_back``: nobody is told of it until
+    it is over (``learn.predictions.held_back``).
     """
 
     id: str
@@ -91,6 +102,7 @@ class Prediction:
     at: Ms
     withdrawn: Withdrawn | None = None
     evidence: dict[str, object] = field(default_factory=dict)
+    held_back: bool = False
 
     @staticmethod
     def id_of(identity: Identity, kind: Kind, made_at: Ms) -> str:

@@ -19,7 +19,7 @@ from opx.core.base.time import FIRST, LAST, MINUTE, SECOND, Ms
 from opx.core.detect.metrics.territory import Floats, Ints
 from opx.core.detect.predict import fields as of
 from opx.core.detect.predict import trends
-from opx.core.detect.predict.prediction import Prediction, Withdrawn
+from opx.core.detect.predict.prediction import Kind, Prediction, Withdrawn
 from opx.core.detect.predict.saying import say
 from opx.core.detect.predict.state import PredictState, Whose, whose
 from opx.core.ingest.signals import Identity, MetricBatch
@@ -99,8 +99,8 @@ def _over(state: PredictState, who: Identity, why: Withdrawn, at: Ms) -> list[Pr
                 state.failed_at(metrics[sid], peak)
             state.learn_limits(set(metrics.values()))
         state.numbers[of.SAID, rows] = trends.SETTLED
-    own = [key for key in state.open if key[:2] == (who.environment, who.service)]
-    return [_end(state, key, why, at) for key in own]
+    own = [(who.environment, who.service, kind) for kind in Kind]
+    return [_end(state, key, why, at) for key in own if key in state.open]
 
 
 def _rounds(state: PredictState, batch: MetricBatch) -> Iterator[tuple[Ints, Ints]]:

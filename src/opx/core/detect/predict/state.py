@@ -36,15 +36,20 @@ TELL = 0.5
 """The probability from which on a prediction is told: sooner true than not."""
 FORMAT = 1
 
+Place: TypeAlias = tuple[str, str]
+"""Environment and service."""
 Whose: TypeAlias = tuple[str, str, Kind]
 """Environment, service, and what is on its way."""
+Limits: TypeAlias = Mapping[Place, Mapping[str, float]]
+"""What people said of their services: by metric, the level at which they fail."""
 
 
 class PredictState:
     """``numbers``: (``FIELDS``, streams), see ``fields``. ``series``: of each watched stream, by
-    its number. ``open``: what was told and is not over, and ``streams``: the numbers of those
-    that say so. ``failures``: by metric, the levels at which services failed. ``evicted``:
-    streams for which there was no room; ``refused``: points that measure nothing.
+    its number; ``services``: the numbers of a service's. ``told``: the limits in force.
+    ``open``: what was told and is not over, and ``streams``: the numbers of those that say
+    so. ``failures``: by metric, the levels at which services failed. ``evicted``: streams for
+    which there was no room; ``refused``: points that measure nothing.
     """
 
     def __init__(self, most: int = MOST_STREAMS, tell: float = TELL) -> None:
@@ -54,6 +59,8 @@ class PredictState:
         self.levels = Levels()
         self.odds = Odds()
         self.series: dict[int, Series] = {}
+        self.services: dict[Place, set[int]] = {}
+        self.told: Limits = {}
         self.open: dict[Whose, Prediction] = {}
         self.streams: dict[Whose, set[int]] = {}
         self.failures: dict[str, list[float]] = {}
@@ -70,14 +77,14 @@ class PredictState:
         return sum(array.nbytes for array in arrays)
 
     def know(self, series: Iterable[Series], limits: Mapping[int, float] | None = None) -> None:
-        """Watch these, if their names or ``limits`` (by number of the stream) say for what. What
-        is known already is left alone."""
-        told = limits or {}
+        """Watch these, if their names or their limits say for what: ``limits``, by number of the
+        stream, before ``told``. What is known already is left alone."""
+        given = limits or {}
         wanted = [
             (one, what)
             for one in sorted({one.sid: one for one in series}.values(), key=lambda one: one.sid)
             if one.sid not in self.series
-            and (what := meaning(one.metric, told.get(one.sid))) is not None
+            and (what := meaning(one.metric, given.get(one.sid, self._told(one)))) is not None
         ]
         for start in range(0, len(wanted), self.most):
             some = wanted[start : start + self.most]
@@ -87,10 +94,23 @@ class PredictState:
             self.levels.clear(rows)
             self.numbers[:, rows] = 0.0
             self.numbers[of.AT, rows] = self.numbers[of.RAW, rows] = np.nan
-            self.series.update((one.sid, one) for one, _ in some)
+            self._add(one for one, _ in some)
             for row, (one, what) in zip(rows.tolist(), some, strict=True):
                 number = float(KINDS.index(what.kind))
                 self.numbers[: of.LIMIT, row] = number, what.sign, what.counter, what.limit
+                self._limit(row, one.metric)
+
+    def tell_limits(self, told: Limits) -> None:
+        """These hold from now on, for what is known already too. A stream that was watched for
+        its limit alone and lost it stays, and nothing is said of it."""
+        before, self.told = self.told, told
+        for place in {*told, *before}:
+            if told.get(place) == before.get(place):
+                continue
+            for sid, row in self.rows_of(*place).items():
+                one = self.series[sid]
+                what = meaning(one.metric, self._told(one))
+                self.numbers[of.TOLD_LIMIT, row] = what.limit if what else math.nan
                 self._limit(row, one.metric)
 
     def relearn(self, rows: Ints) -> None:
@@ -108,17 +128,14 @@ class PredictState:
 
     def learn_limits(self, metrics: set[str]) -> None:
         """Give the streams of these metrics the limit that is known now."""
-        for sid, one in self.series.items():
-            if one.metric in metrics:
-                self._limit(int(self.rows.find(np.array([sid]))[0]), one.metric)
+        theirs = [one for one in self.series.values() if one.metric in metrics]
+        rows = self.rows.find(np.array([one.sid for one in theirs], np.int64))
+        for row, one in zip(rows.tolist(), theirs, strict=True):
+            self._limit(row, one.metric)
 
     def rows_of(self, environment: str, service: str) -> dict[int, int]:
         """The row of each of a service's streams, by its number."""
-        sids = sorted(
-            sid
-            for sid, one in self.series.items()
-            if (one.identity.environment, one.identity.service) == (environment, service)
-        )
+        sids = sorted(self.services.get((environment, service), ()))
         rows = self.rows.find(np.array(sids, np.int64))
         return dict(zip(sids, rows.tolist(), strict=True))
 
@@ -137,7 +154,8 @@ class PredictState:
             "newest": self.levels.newest[:used].copy(),
             "index": [self.rows.sids.copy(), self.rows.rows.copy(), self.rows.free.copy()],
             "odds": [self.odds.ended.copy(), self.odds.failed.copy()],
-            "series": [asdict(one) for one in self.series.values()],
+            "series": [_row(one) for one in self.series.values()],
+            "told": [[*place, dict(limits)] for place, limits in self.told.items()],
             "open": [
                 [asdict(one), sorted(self.streams[whose])] for whose, one in self.open.items()
             ],
@@ -152,26 +170,36 @@ class PredictState:
                 raise Damaged(f"predictions of format {saved['format']}")
             state = cls(saved["most"], saved["tell"])
             state.evicted, state.refused = saved["counts"]
-            state.rows.used = used = saved["used"]
+            used, (sids, rows, free) = saved["used"], saved["index"]
+            state.rows = Rows.of(sids, rows, free, used)
             state._reserve(used)
             state.numbers[:, :used] = saved["numbers"]
             for ring, kept in zip(state.levels.rings, saved["rings"], strict=True):
                 ring[:used] = kept
             state.levels.parts[:used] = saved["parts"]
             state.levels.newest[:used] = saved["newest"]
-            index = [np.array(one, np.int64) for one in saved["index"]]
-            state.rows.sids, state.rows.rows, state.rows.free = index
             ended, failed = saved["odds"]
             state.odds.ended[:], state.odds.failed[:] = ended, failed
-            state.series = {one["sid"]: _series(one) for one in saved["series"]}
+            state._add(_series(*row) for row in saved["series"])
+            if sorted(state.series) != state.rows.sids.tolist():
+                raise Damaged("predictions: streams without a row, or rows without a stream")
+            state.told = {(row[0], row[1]): dict(row[2]) for row in saved["told"]}
             state.failures = {metric: list(levels) for metric, levels in saved["failures"]}
             for one, sids in saved["open"]:
                 prediction = _prediction(one)
                 state.open[whose(prediction)] = prediction
                 state.streams[whose(prediction)] = set(sids)
-        except (KeyError, ValueError, IndexError, TypeError) as error:
+        except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
             raise Damaged(f"predictions: {error}") from error
         return state
+
+    def _told(self, series: Series) -> float | None:
+        return self.told.get(_place(series), {}).get(series.metric)
+
+    def _add(self, series: Iterable[Series]) -> None:
+        for one in series:
+            self.series[one.sid] = one
+            self.services.setdefault(_place(one), set()).add(one.sid)
 
     def _limit(self, row: int, metric: str) -> None:
         """The limit that holds: what it was told, or the median of what was learned."""
@@ -199,7 +227,10 @@ class PredictState:
         count = min(max(short, self.most // GOES_AT_ONCE), len(self.rows))
         gone = np.argsort(newest, kind="stable")[:count]
         for sid in self.rows.sids[gone].tolist():
-            del self.series[sid]
+            place = _place(self.series.pop(sid))
+            self.services[place].discard(sid)
+            if not self.services[place]:
+                del self.services[place]
         self.evicted += count
         self.rows.drop(self.rows.rows[gone])
 
@@ -209,8 +240,17 @@ def whose(prediction: Prediction) -> Whose:
     return who.environment, who.service, prediction.kind
 
 
-def _series(saved: Mapping[str, Any]) -> Series:
-    return Series(**{**saved, "identity": Identity(**saved["identity"])})
+def _place(series: Series) -> Place:
+    return series.identity.environment, series.identity.service
+
+
+def _row(one: Series) -> list[Any]:
+    who = one.identity
+    return [one.sid, one.metric, dict(one.labels), who.environment, who.service, who.resource]
+
+
+def _series(sid: int, metric: str, labels: dict[str, str], *who: str) -> Series:
+    return Series(sid=sid, metric=metric, labels=labels, identity=Identity(*who))
 
 
 def _prediction(saved: Mapping[str, Any]) -> Prediction:

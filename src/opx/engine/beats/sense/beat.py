@@ -112,6 +112,7 @@ class Sense:
         """Every detector over every chunk, in order."""
         derived = Derived(now=chunks[-1].at)
         self._bind(memory, derived, chunks[0].at)
+        memory.flow.ahead.happened(*self._parts.acted())
         for chunk in chunks:
             memory.learn(chunk)
             self._telemetry.add(chunk.seq, chunk.series, chunk.points)
@@ -122,6 +123,7 @@ class Sense:
             derived.findings += flow.step(
                 memory.flow, memory.series, chunk.points, flowing, chunk.at
             )
+            derived.predictions += memory.foresee(chunk, happened, flowing)
         derived.refreshed = [
             *alerts.refreshed(memory.alerts),
             *events.refreshed(memory.events),
@@ -130,7 +132,8 @@ class Sense:
         return derived
 
     def _bind(self, memory: Memory, derived: Derived, now: Ms) -> None:
-        """Take up the detection rules in force, if they are others than before."""
+        """Take up the detection rules and the limits in force, if they are others than before."""
+        memory.tell_limits(self._parts.knowledge.catalogue)
         rules = self._parts.knowledge.rules
         if not events.in_force(memory.events, rules):
             derived.findings += events.bind(memory.events, rules, now)

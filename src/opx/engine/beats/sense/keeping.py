@@ -17,14 +17,17 @@ from opx.core.base.time import SECOND, Ms
 from opx.core.correlate import stage as correlate
 from opx.core.correlate.episode import Episode, Group, Ruling, Suppressed
 from opx.core.detect.finding import Finding, FindingKind, FindingState
+from opx.core.detect.predict.prediction import Prediction
 from opx.core.incident import gate, history, lifecycle
 from opx.core.incident.incident import OVER, Incident, Promotion, PromotionVerdict, Status
 from opx.core.incident.lifecycle import Change
 from opx.core.ingest.signals import Event, Rejected
 from opx.core.notify import edges
 from opx.engine import journal
+from opx.engine.beats import happened
 from opx.engine.beats.parts import ACTOR, Parts
 from opx.engine.beats.respond import change, merge
+from opx.engine.beats.sense import foreseen
 from opx.engine.beats.sense.memory import EVENT_RECEIVED, Memory
 from opx.engine.ports import Where, WriteTx
 
@@ -45,6 +48,7 @@ class Derived:
     rulings: list[Ruling] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    predictions: list[Prediction] = field(default_factory=list)
     new_rules: bool = False
 
 
@@ -86,6 +90,8 @@ class Keeping:
             )
             opened += self._promoted(tx, episode, promotion, incident, fresh, now)
         self._open(tx, opened, episodes, now)
+        memory.flow.ahead.happened(*happened.failures_in(opened, now))
+        foreseen.keep(tx, self._parts, derived.predictions, now)
         for one, into in taken.items():
             if one in known:
                 self._merge(tx, memory, known[one], into, now)
@@ -107,6 +113,9 @@ class Keeping:
         if attached != incident:
             tx.save(attached)
         self._attached(tx, incident, attached, fresh, now)
+        if attached.symptoms and not incident.symptoms:
+            tx.append(journal.entry(now, attached.id, happened.FAILED, ACTOR, incident=attached))
+            memory.flow.ahead.happened(*happened.failures_in([attached], now))
         if episode.ended_at is not None:
             memory.responses.pop(attached.id, None)
             resolved = change(tx, attached, Change.EPISODE_ENDED, now)
