@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from opx.core.base.time import MINUTE, SECOND, Ms
-from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
+from opx.core.decide.actions import ActionSpec, Blast, Undo
 from opx.core.decide.case import Automation, Autonomy, Grant, Mode, probe_of
 from opx.core.ingest import identity
 from opx.core.ingest.signals import MetricBatch, Series, Tick
@@ -199,9 +199,7 @@ class Town:
 
 def _spec(name: str) -> ActionSpec:
     inputs = ("path", "source", "root", "to")
-    return ActionSpec(
-        name=name, undo=Undo.ROLLBACK, blast=Blast.SERVICE, on_halt=OnHalt.FINISH, optional=inputs
-    )
+    return ActionSpec(name=name, undo=Undo.ROLLBACK, blast=Blast.SERVICE, optional=inputs)
 
 
 async def _nothing() -> None:

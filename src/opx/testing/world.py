@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from opx.core.base.reads import Answer, Probe
 from opx.core.base.time import SECOND, Ms
-from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
+from opx.core.decide.actions import ActionSpec, Blast, Undo
 from opx.core.notify.notice import Notice
 from opx.engine.ports import Clock, EffectKnown, Say, silent
 from opx.errors import OpxError, Refused, Unavailable
@@ -63,9 +63,7 @@ class FakeProber:
         )
 
 
-RESTART = ActionSpec(
-    name="process.restart", undo=Undo.NOT_NEEDED, blast=Blast.PROCESS, on_halt=OnHalt.FINISH
-)
+RESTART = ActionSpec(name="process.restart", undo=Undo.NOT_NEEDED, blast=Blast.PROCESS)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,7 +127,7 @@ class FakeReceiver:
     """``Receiver``. ``failures``: what the next deliveries raise. ``got``: what arrived."""
 
     name: str = "fake"
-    failures: deque[OpxError] = field(default_factory=deque)
+    failures: deque[Exception] = field(default_factory=deque)
     got: list[Notice] = field(default_factory=list)
     tries: int = 0
 

@@ -12,7 +12,7 @@ import pytest
 
 from opx.core.base.documents import Document
 from opx.core.base.reads import Probe, ProbeKind
-from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
+from opx.core.decide.actions import ActionSpec, Blast, Undo
 from opx.core.decide.case import Policy
 from opx.core.decide.documents import bind_policy, bind_runbook
 from opx.core.decide.runbooks import Check, Input, InputType, Step
@@ -23,7 +23,7 @@ Read = Callable[[dict[str, Any]], Document]
 
 
 def spec(name: str, undo: Undo, **inputs: tuple[str, ...]) -> ActionSpec:
-    return ActionSpec(name=name, undo=undo, blast=Blast.SERVICE, on_halt=OnHalt.FINISH, **inputs)
+    return ActionSpec(name=name, undo=undo, blast=Blast.SERVICE, **inputs)
 
 
 ACTIONS = {

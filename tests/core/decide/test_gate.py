@@ -44,7 +44,6 @@ WHERE = "restart|shop|orders"
 TARGET = "http://127.0.0.1:9001#orders"
 IN_A_GROUP = "http://127.0.0.1:9001#shop:orders"
 OTHER = "http://127.0.0.1:9001#payments"
-FAR = "http://10.0.0.7:9001#orders"
 PROBE = "http http://127.0.0.1:9101/health"
 HOUR = 3_600_000
 But = Callable[..., Case]
@@ -96,9 +95,7 @@ def store(ok: bool | None, at: int = NOW - 200) -> dict[str, Answer]:
     return {**health(False), "precondition/store": Answer(key="p", at=at, ok=ok, latency_ms=3.0)}
 
 
-def shop(
-    *names: str, calls: dict[str, tuple[str, ...]] | None = None, host: str = "127.0.0.1"
-) -> Catalogue:
+def shop(*names: str, calls: dict[str, tuple[str, ...]] | None = None) -> Catalogue:
     """Services of the shop that are watched, and whom they call."""
     probed = Health(probe=Probe(kind=ProbeKind.TCP, address="127.0.0.1:1"))
     services = [
@@ -106,7 +103,7 @@ def shop(
             name=name,
             environment="shop",
             health=probed,
-            target=f"http://{host}:9001#{name}",
+            target=f"http://127.0.0.1:9001#{name}",
             depends_on=(calls or {}).get(name, ()),
         )
         for name in names
@@ -436,26 +433,6 @@ TABLE: list[tuple[Reason, Answered, dict[str, Any]]] = [
         {
             "policy__blast_radius": 2,
             "catalogue": shop("orders", "b", "c", calls={"b": ("orders",)}),
-        },
-    ),
-    (
-        Reason.BLAST_RADIUS,
-        ASK,
-        {
-            "policy__blast_radius": 2,
-            "runbook__steps": steps(Blast.HOST),
-            "catalogue": shop("orders", "b", "c", host="10.0.0.7"),
-            "proposal__target": FAR,
-            "service__target": FAR,
-            "grant__target": FAR,
-        },
-    ),
-    (
-        Reason.PROTECTED_TARGET,
-        DENY,
-        {
-            "runbook__steps": steps(Blast.HOST),
-            "protected": frozenset({"http://127.0.0.1:9001#opx"}),
         },
     ),
     # leases on what it depends on

@@ -15,7 +15,7 @@ from opx import packs
 from opx.core.analyse.insight import InsightType
 from opx.core.base.documents import Document
 from opx.core.decide import proposals
-from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
+from opx.core.decide.actions import ActionSpec, Blast, Undo
 from opx.core.decide.case import Case, Policy
 from opx.core.decide.documents import bind_policy, bind_runbook
 from opx.core.decide.runbooks import Check, Runbook
@@ -26,7 +26,6 @@ ACTIONS = {
         name="process.restart",
         undo=Undo.NOT_NEEDED,
         blast=Blast.PROCESS,
-        on_halt=OnHalt.FINISH,
     )
 }
 

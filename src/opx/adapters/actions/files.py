@@ -22,7 +22,7 @@ from typing import BinaryIO
 from opx.adapters.actions import swaps
 from opx.adapters.actions.roots import Roots
 from opx.adapters.actions.swaps import GivenUp
-from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
+from opx.core.decide.actions import ActionSpec, Blast, Undo
 from opx.engine.ports import EffectKnown, Say, silent
 from opx.errors import BadInput, Failed, NotFound, OpxError, Refused, Unavailable
 
@@ -37,7 +37,6 @@ class Restore:
         name="file.restore",
         undo=Undo.ROLLBACK,
         blast=Blast.SERVICE,
-        on_halt=OnHalt.FINISH,
         required=("path", "source"),
     )
 

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from opx.adapters.actions import swaps
 from opx.adapters.actions.roots import Roots
 from opx.adapters.actions.swaps import GivenUp
-from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
+from opx.core.decide.actions import ActionSpec, Blast, Undo
 from opx.core.ingest import masking
 from opx.engine.ports import EffectKnown, Say, silent
 from opx.errors import BadInput, NotFound, OpxError, Refused, TooLarge, Unavailable
@@ -37,7 +37,6 @@ class Set:
         name="flag.set",
         undo=Undo.ROLLBACK,
         blast=Blast.SERVICE,
-        on_halt=OnHalt.FINISH,
         required=("path", "flag", "value"),
     )
 

@@ -19,7 +19,7 @@ import stat
 from opx.adapters.actions import swaps
 from opx.adapters.actions.roots import Roots, translated
 from opx.adapters.actions.swaps import GivenUp
-from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
+from opx.core.decide.actions import ActionSpec, Blast, Undo
 from opx.engine.ports import EffectKnown, Say, silent
 from opx.errors import BadInput, NotFound, OpxError, Refused, Unavailable
 
@@ -35,7 +35,6 @@ class Rollback:
         name="release.rollback",
         undo=Undo.ROLLBACK,
         blast=Blast.SERVICE,
-        on_halt=OnHalt.FINISH,
         required=("root",),
         optional=("to",),
     )

@@ -19,7 +19,7 @@ from opx.adapters.clients import supervisord
 from opx.adapters.clients.logins import Logins
 from opx.adapters.clients.supervisord import Process, Supervisord, Target
 from opx.core.base.time import MINUTE, SECOND, Ms
-from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
+from opx.core.decide.actions import ActionSpec, Blast, Undo
 from opx.engine.ports import Action, EffectKnown, Say, silent
 from opx.errors import Failed, OpxError, Unavailable
 
@@ -51,7 +51,6 @@ class _ProcessAction:
             name=f"process.{self.verb}",
             undo=self.undo,
             blast=Blast.PROCESS,
-            on_halt=OnHalt.FINISH,
         )
         self._client = client
 

@@ -23,7 +23,7 @@ from urllib.parse import SplitResult
 from opx.adapters.clients import dial, http1
 from opx.adapters.clients.http1 import Reply
 from opx.core.base.time import SECOND, Ms
-from opx.core.decide.actions import ActionSpec, Blast, OnHalt, Undo
+from opx.core.decide.actions import ActionSpec, Blast, Undo
 from opx.core.ingest import masking
 from opx.engine.ports import EffectKnown, Say, silent
 from opx.errors import BadInput, Failed, OpxError, Refused, Unavailable
@@ -69,7 +69,6 @@ class Request:
         name="http.request",
         undo=Undo.ROLLBACK,
         blast=Blast.EXTERNAL,
-        on_halt=OnHalt.FINISH,
         required=("method", "url"),
         optional=("body", "check"),
     )

@@ -30,32 +30,18 @@ class Blast(StrEnum):
     """One process, and who waits for it."""
     SERVICE = "service"
     """Every process of a service: its files, its release, its flags."""
-    HOST = "host"
-    """Everything on a machine."""
     EXTERNAL = "external"
     """Something elsewhere, of which opx knows nothing."""
-
-
-class OnHalt(StrEnum):
-    """What becomes of a step that was begun when automation is halted. No step begins after."""
-
-    FINISH = "finish"
-    """It goes on to its own end: half of it would be worse."""
-    UNDO = "undo"
-    """It is to be taken back."""
-    FREEZE = "freeze"
-    """It is to be left just as it is, for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionSpec:
     """``name`` as in a step's ``uses``. ``required``, ``optional``: the names of its inputs.
 
-    ``blast`` and ``on_halt`` have no default: whoever writes an action must have thought."""
+    ``blast`` has no default: whoever writes an action must have thought."""
 
     name: str
     undo: Undo
     blast: Blast
-    on_halt: OnHalt
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()

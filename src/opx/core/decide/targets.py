@@ -33,18 +33,6 @@ def canonical(target: str) -> str:
     return f"{place}#{program}"
 
 
-def host(target: str) -> str:
-    """The machine it runs on, in one spelling; ``loopback`` is opx's own."""
-    if target.strip().lower().startswith("unix:"):
-        return "loopback"
-    return _parts(target)[0].rpartition(":")[0]
-
-
-def on_own_host(target: str, protected: Iterable[str]) -> bool:
-    """Whether ``target`` is on a machine on which opx, or a protected target, runs too."""
-    return host(target) in {"loopback", *map(host, protected)}
-
-
 def _parts(target: str) -> tuple[str, str]:
     """Where the supervisor listens and which program it is, in one spelling."""
     url, _, program = target.strip().lower().partition("#")

@@ -5,14 +5,12 @@
 from __future__ import annotations
 
 from opx.core.base.time import Ms
-from opx.core.correlate.episode import Group
 from opx.core.correlate.problems import Topology
 from opx.core.decide import targets
 from opx.core.decide.actions import Blast
 from opx.core.decide.case import Case
 from opx.core.decide.decision import GuardResult, Reason
 from opx.core.decide.guards.answers import allow, ask, deny
-from opx.core.decide.runbooks import Proposal
 from opx.core.incident.incident import Status
 
 
@@ -56,31 +54,17 @@ def target(case: Case, now: Ms) -> GuardResult:
 
 
 def blast_radius(case: Case, now: Ms) -> GuardResult:
-    """What the runbook may hit is known, is no more than the policy allows, and is never all
-    of opx's own host."""
+    """What the runbook may hit is known, and is no more than the policy allows: the service and
+    whatever depends on it."""
     book, proposal = case.runbook, case.proposal
     if book is None or proposal is None:
         return allow("blast_radius", "nothing is proposed")
-    blasts = {step.blast for step in (*book.steps, *book.rollback)}
-    if Blast.HOST in blasts and targets.on_own_host(proposal.target, case.protected):
-        detail = f"{proposal.target} is on opx's own host, and the action is on all of it"
-        return deny("blast_radius", Reason.PROTECTED_TARGET, detail)
-    if Blast.EXTERNAL in blasts:
+    if any(step.blast is Blast.EXTERNAL for step in (*book.steps, *book.rollback)):
         detail = "an action reaches beyond what opx knows"
         return ask(case, now, "blast_radius", Reason.BLAST_UNKNOWN, detail)
-    hit, most = len(_hit(case, proposal, Blast.HOST in blasts)), case.policy.blast_radius
+    hit = len(Topology.of(case.catalogue).hit_by({proposal.group}))
+    most = case.policy.blast_radius
     detail = f"{hit} of at most {most} services, with those that depend on them"
     if hit > most:
         return ask(case, now, "blast_radius", Reason.BLAST_RADIUS, detail)
     return allow("blast_radius", detail)
-
-
-def _hit(case: Case, proposal: Proposal, whole_host: bool) -> frozenset[Group]:
-    """The service, or all on its host, and whatever depends on them."""
-    first = {proposal.group}
-    if whole_host:
-        host = targets.host(proposal.target)
-        for place, service in case.catalogue.services.items():
-            if service.target and targets.host(service.target) == host:
-                first.add(Group(*place))
-    return Topology.of(case.catalogue).hit_by(first)
