@@ -18,6 +18,8 @@ MIGRATIONS = "migrations"
 BROAD_EXCEPT_ALLOWED = {
     "core/decide/gate.py": "the gate denies",
     "engine/brain.py": "a worker loop backs off",
+    "engine/beats/deliveries.py": "a worker loop makes it a failed try",
+    "engine/people/commands.py": "a worker loop refuses what it was asked",
     "engine/hands/serving.py": "a worker loop makes it the result of its order",
     "api/errors.py": "the HTTP boundary answers 500",
 }

@@ -92,6 +92,36 @@ def test_a_refused_command_changes_nothing_and_is_journalled(
     assert journal[0].body == {"command": "acknowledge", "error": command.error}
 
 
+def test_a_command_that_nobody_foresaw_is_refused_and_holds_up_no_other() -> None:
+    """An assignment to nobody: refused, said in the journal and complained of; what waits
+    behind it is carried out."""
+    nothing: Any = None
+    store, complaints = MemoryStore(), list[str]()
+    asked = Command(id="c0", kind="assign", subject="incident-1", actor="ann", at=0)
+    behind = replace(asked, id="c1", kind="acknowledge", at=1)
+
+    async def turn() -> tuple[list[Command], list[Entry]]:
+        await store.write(lambda tx: tx.add(INCIDENT, asked, behind))
+        await commands.execute_waiting(
+            Parts(
+                store=store,
+                clock=ManualClock(),
+                prober=nothing,
+                workflows=nothing,
+                signer=nothing,
+                knowledge=nothing,
+            ),
+            lambda loop, _: complaints.append(loop),
+        )
+        return await store.read(lambda tx: (tx.find(Command, order="id"), tx.find(Entry)))
+
+    (broken, well), journal = asyncio.run(turn())
+    assert broken.error == "internal: KeyError('to')"
+    assert (well.done_at is not None, well.error) == (True, "")
+    assert [row.kind for row in journal] == ["command.refused", "incident.acknowledged"]
+    assert complaints == ["commands"]
+
+
 @pytest.mark.parametrize("body", [{}, {"version": 3}])
 def test_an_incident_as_it_was_read_is_acknowledged(body: dict[str, Any]) -> None:
     """The version that was read, or none, lets it through."""

@@ -190,6 +190,25 @@ def test_a_crash_between_a_delivery_and_its_record_repeats_the_notice_with_its_i
     assert virtual.run(main()) == ["n001", "n001"]
 
 
+def test_what_nobody_foresaw_of_a_receiver_is_a_failed_try() -> None:
+    """It is tried again ever later, like any other, complained of, and given up in the end."""
+
+    async def main() -> tuple[int, list[Delivery], list[str]]:
+        receiver, complaints = FakeReceiver(name="fake"), list[str]()
+        receiver.failures.extend([ValueError("no JSON")] * 100)
+        post = Post({"fake": receiver})
+        post.deliveries.complain = lambda loop, error: complaints.append(loop)
+        await post.tell(1)
+        await post.work(3 * HOUR)
+        return receiver.tries, await post.store.read(lambda tx: tx.find(Delivery)), complaints
+
+    tries, [given_up], complaints = virtual.run(main())
+    assert (tries, given_up.tries) == (deliveries.MOST_TRIES, deliveries.MOST_TRIES)
+    assert given_up.status is DeliveryStatus.GAVE_UP
+    assert given_up.error == "ValueError('no JSON')"
+    assert complaints == ["deliveries"] * deliveries.MOST_TRIES
+
+
 def test_a_delivery_is_journalled_when_it_was_made() -> None:
     """Not when the notice was: a page that came after an hour must say so."""
 

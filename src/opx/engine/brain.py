@@ -102,7 +102,7 @@ class Brain:
         self.parts.telemetry = self.telemetry
         self.sense = Sense(self.parts, self.tail, self.telemetry)
         self.runs = Runs(self.parts)
-        self.deliveries = Deliveries(self.parts, self.receivers)
+        self.deliveries = Deliveries(self.parts, self.receivers, self.complain)
 
     def segments(self) -> dict[str, Segment]:
         """What the workflows may run, by kind."""
@@ -184,7 +184,7 @@ class Brain:
         return 0
 
     async def _commands(self) -> Ms:
-        await commands.execute_waiting(self.parts)
+        await commands.execute_waiting(self.parts, self.complain)
         await self.parts.store.changed(within=SECOND)
         return 0
 

@@ -11,7 +11,7 @@ same id. It never makes a notice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from opx.core.base.time import MINUTE, SECOND, Ms
@@ -35,10 +35,12 @@ LEAVE_WITHIN: Ms = 2 * SECOND
 
 @dataclass(slots=True)
 class Deliveries:
-    """One instance in ``brain``. ``lanes``: a task for each receiver that is being served."""
+    """One instance in ``brain``. ``complain`` is told of what no receiver should raise;
+    ``lanes``: a task for each receiver that is being served."""
 
     parts: Parts
     receivers: Mapping[str, Receiver]
+    complain: Callable[[str, Exception], None] = lambda *_: None
     lanes: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     async def turn(self) -> None:
@@ -95,6 +97,9 @@ class Deliveries:
             return Unavailable(f"{name} did not answer within {TRY_WITHIN} ms")
         except OpxError as failure:
             return failure
+        except Exception as error:  # noqa: BLE001 - or it would be tried for ever, and at once
+            self.complain("deliveries", error)
+            return Unavailable(repr(error))
         return None
 
 

@@ -31,17 +31,21 @@ from opx.errors import Conflict, IllegalChange, NotFound, OpxError, Refused, Sta
 AT_ONCE = 100
 
 
-async def execute_waiting(parts: Parts) -> int:
-    """Carry out the commands that have waited longest; return how many there were."""
+Complain = Callable[[str, Exception], None]
+
+
+async def execute_waiting(parts: Parts, complain: Complain = lambda *_: None) -> int:
+    """Carry out the commands that have waited longest; return how many there were. ``complain``
+    is told of what no command should raise."""
     waiting = await parts.store.read(
         lambda tx: tx.find(Command, Where("done_at", "null"), order="at", limit=AT_ONCE)
     )
     for command in waiting:
-        await _execute(parts, command)
+        await _execute(parts, command, complain)
     return len(waiting)
 
 
-async def _execute(parts: Parts, command: Command) -> None:
+async def _execute(parts: Parts, command: Command, complain: Complain) -> None:
     def carry_out(tx: WriteTx) -> None:
         now = parts.clock.now()
         verb = _VERBS.get(command.kind)
@@ -56,6 +60,9 @@ async def _execute(parts: Parts, command: Command) -> None:
         return  # somebody was faster: the next turn looks again
     except OpxError as error:
         await _refuse(parts, command, f"{error.code}: {error}")
+    except Exception as error:  # noqa: BLE001 - or it would hold up all that came after it
+        complain("commands", error)
+        await _refuse(parts, command, f"{OpxError.code}: {error!r}")
 
 
 async def _refuse(parts: Parts, command: Command, error: str) -> None:
