@@ -42,6 +42,7 @@ async def main(settings: Settings, stop: asyncio.Event, heart: Heart) -> None:
     """Serve until ``stop``."""
     clock, store = SystemClock(), SqlStore(settings.database_url)
     appender = await _appender(settings, clock, store)
+    heart.well = appender.alive
     intake = _intake(appender, clock, settings.ingest_rate, lambda: front.catalogue())
     brain, ticker = BrainClient(settings.socket), Ticker(appender, clock)
     hands_alive = partial(locks.held, settings.data / "hands.lock")
@@ -52,6 +53,7 @@ async def main(settings: Settings, stop: asyncio.Event, heart: Heart) -> None:
         brain=brain,
         check=documents.check,
         bind=documents.bind,
+        would=documents.would,
         anchors=AnchorFile(settings.anchors).read,
         exposition=Exposition(
             intake=intake, store=store, brain=brain, hands_alive=hands_alive, data=settings.data

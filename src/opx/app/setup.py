@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 
-
 """Making a data folder ready, at every start of ``opx up``; what is there stays.
 
 Schema, keys, the first documents and modes, the administrator's token. A fresh install
@@ -10,22 +9,25 @@ runs its jobs and suggests repairs; nothing here grants anybody anything.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 
 from opx import packs
+from opx.adapters.anchors import AnchorFile
 from opx.adapters.keys import SIGN, VERIFY, KeyPair
 from opx.adapters.stores import migrate, sqlite
 from opx.adapters.stores.sql import SqlStore
 from opx.adapters.system import SystemClock
 from opx.app import documents
+from opx.core.base.time import Ms
 from opx.core.decide.case import Automation, Mode
 from opx.core.decide.scopes import ALL
-from opx.engine import journal
+from opx.engine import journal, queries
 from opx.engine.access import Access, id_of, new_secret
 from opx.engine.documents import Change, put, stored
 from opx.engine.hands import EPOCH
 from opx.engine.ports import Clock, Saved, Store, WriteTx
-from opx.errors import NotLoggedIn
+from opx.errors import Damaged, NotLoggedIn
 from opx.settings import Settings
 
 ACTOR = "opx"
@@ -49,6 +51,7 @@ async def _prepare(settings: Settings) -> str:
     clock, store = SystemClock(), SqlStore(settings.database_url)
     try:
         await _first(store, clock)
+        await _epoch(store, clock, AnchorFile(settings.anchors))
         access = Access(store, clock)
         secret = _admin_secret(settings, clock)
         await access.ensure_admin(secret)
@@ -78,6 +81,23 @@ async def _first(store: Store, clock: Clock) -> None:
         tx.append(journal.entry(now, "automation", "automation.resumed", ACTOR, scope=ALL))
 
     await store.write(write)
+
+
+async def _epoch(store: Store, clock: Clock, anchors: AnchorFile) -> None:
+    """Begin a new epoch when the journal ends before what was anchored last: the database is
+    an older one that was put back, and the orders in it may have been carried out since."""
+    with contextlib.suppress(Damaged):  # opx doctor and opx audit verify say so
+        last = max((anchor.last for anchor in anchors.read()[-1:]), default=0)
+        await store.write(lambda tx: _anew(tx, last, clock.now()))
+
+
+def _anew(tx: WriteTx, anchored: int, now: Ms) -> None:
+    epoch, journalled = tx.get(Saved, EPOCH), queries.newest(tx)
+    if epoch is None or anchored <= journalled:
+        return
+    tx.set(Saved(id=EPOCH, seq=epoch.seq + 1))
+    told = {"epoch": epoch.seq + 1, "journalled": journalled, "anchored": anchored}
+    tx.append(journal.entry(now, "automation", "epoch.begun", ACTOR, **told))
 
 
 def _admin_secret(settings: Settings, clock: Clock) -> str:

@@ -17,7 +17,7 @@ import pytest
 from opx.adapters.stores.wal import WalAppender, WalTail, format, segments
 from opx.core.ingest.signals import Series, Tick
 from opx.engine.ports import Batch, Chunk
-from opx.errors import Conflict, Damaged, TooLarge
+from opx.errors import Conflict, Damaged, TooLarge, Unavailable
 from opx.testing.contracts import log as contract
 from opx.testing.memory import ManualClock
 
@@ -261,6 +261,26 @@ def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
     assert [one.sid for one in tail.series()] == [0, 2, 6, 7]
     assert all(segment.path.stat().st_size for segment in segments.listed(tmp_path))
     tail.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_log_whose_thread_has_died_says_so(tmp_path: Path) -> None:
+    """Whatever killed it: who waited is answered, and the process can tell that it is of no
+    use any more."""
+
+    def bug(_: str) -> None:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        log = WalAppender(tmp_path, ManualClock(), failpoint=bug)
+        assert log.alive()
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="closed"):
+                await log.append(Batch(items=(Tick(1),)))
+        log._thread.join(10)
+        assert not log.alive()
+
+    asyncio.run(main())
 
 
 def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path) -> None:

@@ -89,6 +89,11 @@ class WalAppender:
         self._queue.put(request)
         return await request.done
 
+    def alive(self) -> bool:
+        """Whether it can still write. Never again once its thread has died: only a new process
+        can."""
+        return self._thread.is_alive()
+
     def series(self) -> Sequence[Series]:
         known = dict(self._writer.series_log.series)
         return [known[sid] for sid in sorted(known)]
