@@ -21,7 +21,11 @@ from opx.testing.contracts import actions as contract
 from opx.testing.world import FakeAction
 
 Check = Callable[[contract.Bench], Awaitable[None]]
+RemoteCheck = Callable[[contract.RemoteBench], Awaitable[None]]
 every_check = pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
+every_remote_check = pytest.mark.parametrize(
+    "check", contract.REMOTE, ids=lambda check: check.__name__
+)
 
 
 class FakeBench:
@@ -58,19 +62,19 @@ class SupervisorBench:
         return int(self._daemon.starts(self._program))
 
 
-@every_check
-def test_the_fake_keeps_the_contract(check: Check) -> None:
+@every_remote_check
+def test_the_fake_keeps_the_contract(check: RemoteCheck) -> None:
     """The fake action does what every ``Action`` must."""
     asyncio.run(check(FakeBench()))
 
 
-@every_check
+@every_remote_check
 @pytest.mark.parametrize(
     ("name", "program"),
     [("process.restart", "web"), ("process.start", "idle"), ("process.stop", "web")],
 )
 def test_supervisors_actions_keep_the_contract(
-    check: Check, name: str, program: str, supervisord: Any
+    check: RemoteCheck, name: str, program: str, supervisord: Any
 ) -> None:
     """Start, stop and restart through supervisord do what every ``Action`` must."""
     asyncio.run(check(SupervisorBench(name, program, supervisord)))
@@ -79,8 +83,6 @@ def test_supervisors_actions_keep_the_contract(
 class FolderBench:
     """An action on a folder of its own, named by the path in its inputs. What took effect is
     counted by how often the content has changed."""
-
-    silent = ""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.action = actions.registry(roots=Roots((str(folder),)))[name]
@@ -146,8 +148,8 @@ def test_actions_on_files_keep_the_contract(check: Check, name: str, tmp_path: P
     asyncio.run(check(FolderBench(name, tmp_path)))
 
 
-@every_check
-def test_requests_with_a_check_keep_the_contract(check: Check) -> None:
+@every_remote_check
+def test_requests_with_a_check_keep_the_contract(check: RemoteCheck) -> None:
     """A request whose effect can be looked at does what every ``Action`` must."""
 
     async def main() -> None:

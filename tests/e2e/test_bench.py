@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -139,6 +140,25 @@ def test_nobody_listening_is_no_answer() -> None:
         return await Connection(port).ask(b"")
 
     assert asyncio.run(ask()) == 0
+
+
+def test_at_a_rate_a_request_takes_as_long_as_its_client_would_wait() -> None:
+    """Twenty a second for half a second, and the first answer takes all of it: the nine that
+    were due meanwhile have waited, 250 ms and more at the middle, although each that was sent
+    at last was answered at once."""
+
+    def stalls(n: int) -> bytes:
+        time.sleep(0 if n else 0.5)
+        return OK
+
+    async def send() -> Sent:
+        async with server(stalls) as port:
+            plan = Plan(port=port, tokens=["t"], connections=1, seconds=0.5, rate=20)
+            return await sender.send(plan)
+
+    sent = asyncio.run(send())
+    assert sent.accepted == 10
+    assert sent.p50_ms >= 200
 
 
 def test_only_what_was_answered_well_counts() -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What every ``Action`` must do. Give each of ``CHECKS`` a ``Bench`` of its own."""
+"""What every ``Action`` must do. Give each of ``CHECKS`` a ``Bench`` of its own; each of
+``REMOTE`` where it is not the machine itself that answers for a target."""
 
 from __future__ import annotations
 
@@ -14,18 +15,22 @@ from opx.errors import OpxError, Unavailable
 class Bench(Protocol):
     """An action, and a target on which it would take effect. ``effects`` counts, where the
     effect is felt, how often it did. ``missing``: a target that does not exist, as whoever
-    answers for it says. ``silent``: one for which nobody answers; empty where the machine
-    itself answers. ``inputs``: of a step that acts on a target; where the target itself is in
+    answers for it says. ``inputs``: of a step that acts on a target; where the target itself is in
     them (a file), a bench names it by that."""
 
     action: Action
     target: str
     missing: str
-    silent: str
 
     def inputs(self, target: str) -> dict[str, str]: ...
 
     async def effects(self) -> int: ...
+
+
+class RemoteBench(Bench, Protocol):
+    """``silent``: a target for which nobody answers."""
+
+    silent: str
 
 
 async def it_says_what_it_is(bench: Bench) -> None:
@@ -83,11 +88,9 @@ async def a_missing_target_cannot_be_seen_or_changed(bench: Bench) -> None:
     assert not issubclass(failed, Unavailable), "Unavailable says that it may have worked"
 
 
-async def no_answer_is_unavailable(bench: Bench) -> None:
+async def no_answer_is_unavailable(bench: RemoteBench) -> None:
     """Where nobody answers, looking and acting are ``Unavailable``: what was asked for may
     yet have happened, and is looked for."""
-    if not bench.silent:
-        return
     assert await _seeing(bench, bench.silent) is Unavailable
     assert await _acting(bench, bench.silent) is Unavailable
 
@@ -114,5 +117,5 @@ CHECKS: tuple[Callable[[Bench], Awaitable[None]], ...] = (
     a_dry_run_only_talks,
     what_was_done_can_be_seen,
     a_missing_target_cannot_be_seen_or_changed,
-    no_answer_is_unavailable,
 )
+REMOTE: tuple[Callable[[RemoteBench], Awaitable[None]], ...] = (*CHECKS, no_answer_is_unavailable)
