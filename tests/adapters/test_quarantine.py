@@ -87,7 +87,7 @@ class World:
         self.front = Front(
             store=self.store, clock=self.clock, access=Access(self.store, self.clock),
             brain=NoBrain(), check=documents.check, bind=documents.bind, anchors=list,
-            exposition=_nothing, hands_alive=lambda: True,
+            would=documents.would, exposition=_nothing, hands_alive=lambda: True,
         )  # fmt: skip
         again = Quarantine(intake=self.intake, store=self.store)
         self.app = create(self.front, ingest.routes(self.intake), again)

@@ -558,6 +558,11 @@ def test_applying_a_folder(up: Opx, files: Path) -> None:
     assert "added Service/shop/orders" in first.out
     assert [one["change"] for one in again.json["applied"]] == ["unchanged", "unchanged"]
     assert "restart" in up("runbook", "list").out
+    shown = up("runbook", "show", "restart", "--on", "shop/orders")
+    assert "1. restart: process.restart (at most 20000 ms): would restart orders" in shown.out
+    nowhere = up("runbook", "show", "restart", "--on", "shop/other")
+    assert (nowhere.code, "no service 'other'" in nowhere.err) == (1, True)
+    assert up("runbook", "show", "restart", "--json").json["runbook"] == "restart"
     grant = ("runbook", "grant", "restart", "--on", "shop/orders", "--autonomy", "auto")
     assert up(*grant, "--probation", "1d").code == 0
     assert "uncalibrated, n = 0" in up("runbook", "list").out

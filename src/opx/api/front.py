@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from opx.core.act.steps import Would
 from opx.core.base.metrics import MetricAnswer, MetricQuery
 from opx.core.base.time import SECOND, Ms
 from opx.core.ingest.services import Catalogue
@@ -94,9 +95,9 @@ class Live:
 
 @dataclass(slots=True, kw_only=True)
 class Front:
-    """``check`` and ``bind`` read documents; ``anchors`` reads the journal's; ``exposition``
-    is opx's own metrics as Prometheus text; ``hands_alive`` says whether ``hands`` runs,
-    ``keeping`` whether the log took what was written to it last.
+    """``check`` and ``bind`` read documents; ``would`` says what an action would do; ``anchors``
+    reads the journal's; ``exposition`` is opx's own metrics as Prometheus text; ``hands_alive``
+    says whether ``hands`` runs, ``keeping`` whether the log took what was written to it last.
     ``allowed_hosts``: names besides loopback that may stand in ``Host``; ``*`` is any.
     ``behind_proxy``: browsers come over TLS, whatever arrives here."""
 
@@ -106,6 +107,7 @@ class Front:
     brain: BrainLink
     check: Check
     bind: Callable[[Sequence[StoredDocument]], Knowledge]
+    would: Would
     anchors: Callable[[], Sequence[Anchor]]
     exposition: Callable[[], Awaitable[bytes]]
     hands_alive: Callable[[], bool]

@@ -30,12 +30,14 @@ from opx.core.ingest.services import Catalogue, Service, bind_service
 from opx.engine.beats.case import Knowledge, Problem
 from opx.engine.documents import POLICY, Checked
 from opx.engine.ports import StoredDocument
-from opx.errors import BadInput, DocumentError
+from opx.errors import BadInput, DocumentError, OpxError
 
 ONLY_POLICY = "default"
 MARKERS = ("---", "...")
 """Lines that stand between two documents."""
-SPECS: dict[str, ActionSpec] = {name: action.spec for name, action in actions.registry().items()}
+ACTIONS = actions.registry()
+"""They speak for themselves here, and can reach nothing."""
+SPECS: dict[str, ActionSpec] = {name: action.spec for name, action in ACTIONS.items()}
 
 
 def zone(name: str) -> tzinfo:
@@ -65,6 +67,14 @@ _MEANS = {
     "Runbook": "it is neither proposed nor carried on with",
 }
 """What it means that a document of this kind is skipped."""
+
+
+def would(action: str, target: str, inputs: dict[str, str]) -> str:
+    """What an action says it would do, touching nothing; or why it makes no sense there."""
+    try:
+        return ACTIONS[action].dry_run(target, inputs)
+    except OpxError as error:
+        return f"could not be done: {error}"
 
 
 def read(document: Document) -> Bound:

@@ -29,6 +29,60 @@ def taught(client: httpx.Client, world: Any, made: Any) -> httpx.Client:
     return client
 
 
+def test_a_dry_run_says_what_a_runbook_would_do_on_a_service(
+    taught: httpx.Client, world: Any
+) -> None:
+    """Its steps, filled in for that service and in the actions' own words. Without a service
+    there is no target, which the action says; nothing is journalled or left behind."""
+    before = kinds(taught, world)
+    asked = {"environment": "shop", "service": "orders"}
+    reader = world.auth(Role.VIEWER)
+    shown = taught.get("/api/v1/runbooks/restart", headers=reader, params=asked)
+    alone = taught.get("/api/v1/runbooks/restart", headers=reader)
+
+    assert shown.status_code == 200
+    assert shown.json()["lines"] == [
+        "restart: Start a service that is down again.",
+        "on http://127.0.0.1:9001#orders",
+        "1. restart: process.restart (at most 20000 ms): would restart orders at 127.0.0.1:9001",
+        "verify: 3 of 3 answers of the service's health probe are yes, within 30000 ms",
+    ]
+    assert "could not be done: a target is url#program" in alone.json()["lines"][2]
+    assert kinds(taught, world) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [
+        ("other", "no runbook 'other'"),
+        ("restart?environment=shop&service=other", "no service 'other' in the environment 'shop'"),
+        ("restart?service=orders", "no service 'orders' in the environment ''"),
+    ],
+)
+def test_a_dry_run_of_what_is_not_there(
+    taught: httpx.Client, world: Any, path: str, word: str
+) -> None:
+    """404, naming what there is none of."""
+    answer = taught.get(f"/api/v1/runbooks/{path}", headers=world.auth())
+
+    assert (answer.status_code, word in answer.json()["detail"]) == (404, True)
+
+
+def test_a_dry_run_needs_what_the_runbook_needs(
+    client: httpx.Client, world: Any, made: Any
+) -> None:
+    """A parameter that the service does not have is named: 400."""
+    step = 'release.rollback, with: {root: "${{ service.releases }}"}'
+    text = f"{made.SERVICE}---\n{made.RUNBOOK}".replace("process.restart", step)
+    text = text.replace("  verify:", "  irreversible: it is a test\n  verify:")
+    applied = client.post("/api/v1/documents", headers=world.auth(), content=text)
+    assert applied.status_code == 200, applied.text
+    asked = {"environment": "shop", "service": "orders"}
+    answer = client.get("/api/v1/runbooks/restart", headers=world.auth(), params=asked)
+
+    assert (answer.status_code, answer.json()["detail"]) == (400, "service.releases has no value")
+
+
 def test_anybody_may_ask_for_the_mode(client: httpx.Client) -> None:
     """The mode needs no login, and stands in a header of every answer."""
     answer = client.get("/api/v1/automation")

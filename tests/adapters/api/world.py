@@ -101,6 +101,7 @@ class World:
             brain=self.brain,
             check=documents.check,
             bind=documents.bind,
+            would=documents.would,
             anchors=lambda: self.anchors,
             exposition=_exposition,
             hands_alive=lambda: self.hands,

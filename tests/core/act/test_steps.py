@@ -429,17 +429,26 @@ def _tampered(order: steps.StepOrder) -> Iterator[steps.StepOrder]:
             yield replace(order, **{name: value + (1 if isinstance(value, int) else "x")})
 
 
+def would(action: str, target: str, inputs: dict[str, str]) -> str:
+    return f"would do {action} to {target or 'nobody'} with {len(inputs)}"
+
+
 def test_render(run: Run, runbook: Runbook) -> None:
-    """A dry run names every step as it would be done, the check and the way back."""
-    assert steps.render(runbook, run.proposal) == [
+    """A dry run names every step as it would be done, in the action's own words too, the check
+    and the way back."""
+    on = "http://127.0.0.1:9001#orders"
+    assert steps.render(runbook, run.proposal, would) == [
         "move: Move the load away and restart",
-        "on http://127.0.0.1:9001#orders",
-        "1. drain: queue.drain queue=jobs (at most 30000 ms)",
-        "2. pause: queue.pause (at most 10000 ms)",
-        "3. restart: process.restart (at most 30000 ms, up to 2 tries)",
+        f"on {on}",
+        f"1. drain: queue.drain queue=jobs (at most 30000 ms): would do queue.drain to {on} with 1",
+        f"2. pause: queue.pause (at most 10000 ms): would do queue.pause to {on} with 0",
+        "3. restart: process.restart (at most 30000 ms, up to 2 tries): "
+        f"would do process.restart to {on} with 0",
         "verify: 2 of 3 answers of the service's health probe are yes, within 10000 ms",
-        "undo pause: resume: queue.resume (at most 30000 ms)",
-        "undo drain: fill: queue.fill queue=q-jobs (at most 30000 ms, up to 2 tries)",
+        "undo pause: resume: queue.resume (at most 30000 ms): "
+        f"would do queue.resume to {on} with 0",
+        "undo drain: fill: queue.fill queue=q-jobs (at most 30000 ms, up to 2 tries): "
+        f"would do queue.fill to {on} with 1",
     ]
 
 
@@ -447,6 +456,6 @@ def test_render_says_what_cannot_be_undone(runbook: Runbook, run: Run) -> None:
     """The reason why there is no way back is the last line."""
     book = replace(runbook, irreversible="the jobs are gone")
     target: Proposal = replace(run.proposal, target="")
-    lines = steps.render(book, target)
+    lines = steps.render(book, target, would)
     assert lines[1] == "on no target"
     assert lines[-1] == "cannot be undone: the jobs are gone"

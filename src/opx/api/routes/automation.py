@@ -6,18 +6,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field
 from starlette.responses import JSONResponse
 
 from opx.api.wire import Body, Key, Reader, TheFront, answer, needs
+from opx.core.act import steps
 from opx.core.base.time import SECOND
+from opx.core.correlate.episode import Group
+from opx.core.decide import proposals
 from opx.core.decide.case import Autonomy, Grant
 from opx.core.decide.roles import Permission
 from opx.engine import queries
 from opx.engine.access import Principal
 from opx.engine.people import Ask
-from opx.errors import BadInput
+from opx.errors import BadInput, NotFound
 
 router = APIRouter(tags=["automation"])
 
@@ -26,6 +29,9 @@ Resumer = Annotated[Principal, Depends(needs(Permission.RESUME))]
 Approver = Annotated[Principal, Depends(needs(Permission.APPROVE))]
 Granter = Annotated[Principal, Depends(needs(Permission.GRANT_AUTONOMY))]
 Closer = Annotated[Principal, Depends(needs(Permission.CLOSE_BREAKER))]
+
+RunbookName = Annotated[str, Path(max_length=200)]
+Where = Annotated[str, Query(max_length=200)]
 
 NAME = r"[a-z0-9]([a-z0-9.-]{0,98}[a-z0-9])?"
 
@@ -126,6 +132,23 @@ async def grant(front: TheFront, by: Granter, body: GrantBody, key: Key = "") ->
         expires_at=None if body.ttl_s is None else now + body.ttl_s * SECOND,
     )
     return answer(await front.people.grant(Ask(by=by, key=key), wanted), 201)
+
+
+@router.get("/runbooks/{name}")
+async def dry_run(
+    front: TheFront, by: Reader, name: RunbookName, environment: Where = "", service: Where = ""
+) -> JSONResponse:
+    """What a run of this runbook on a service would do, step by step, with its inputs filled
+    in. Nothing is asked and nothing is touched: whether it may run is for the guards to say."""
+    known = await front.knowledge()
+    runbook, declared = known.runbook(name), known.service(environment, service)
+    if runbook is None:
+        raise NotFound(f"there is no runbook {name!r}")
+    if declared is None and (environment or service):
+        raise NotFound(f"there is no service {service!r} in the environment {environment!r}")
+    proposal = proposals.filled(runbook, Group(environment, service), declared)
+    lines = steps.render(runbook, proposal, front.would)
+    return answer({"runbook": name, "hash": runbook.hash, "plan": proposal.plan, "lines": lines})
 
 
 @router.get("/breakers")

@@ -105,6 +105,23 @@ def _experience(p_fix: float | None, n: int) -> str:
     return f"helped in {p_fix:.0%} of {n}" if p_fix is not None else "uncalibrated, n = 0"
 
 
+@runbook.command(name="show")
+def steps(
+    name: Annotated[str, typer.Argument(help="The runbook.")],
+    on: Annotated[str, typer.Option("--on", help="environment/service")] = "",
+    as_json: AsJson = False,
+    data: Data = None,
+) -> None:
+    """A dry run: what it would do on a service, step by step. Nothing is touched."""
+    environment, _, service = on.partition("/")
+    found = Client(data).get(f"/runbooks/{name}", environment=environment, service=service)
+    if as_json:
+        return show.as_json(found)
+    for line in found["lines"]:
+        show.line(show.plain(line))
+    return None
+
+
 @runbook.command()
 def grant(
     name: Annotated[str, typer.Argument(help="The runbook.")],

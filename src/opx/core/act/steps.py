@@ -15,7 +15,7 @@ the first few of them ever more rarely. One that was begun and that nobody answe
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -77,6 +77,8 @@ class Stop:
     reason: str
 
 
+Would: TypeAlias = Callable[[str, str, dict[str, str]], str]
+"""What an action (its name) would do to a target, with these inputs, in its own words."""
 Move: TypeAlias = GiveOrder | Await | TakeBack | Verify | Stop
 
 
@@ -321,11 +323,19 @@ def acted_at(orders: Iterable[OrderRecord]) -> Ms | None:
     return max(begun, default=None)
 
 
-def render(runbook: Runbook, proposal: Proposal) -> list[str]:
+def render(runbook: Runbook, proposal: Proposal, would: Would) -> list[str]:
     """What a run of it would do, a line each, touching nothing. ``BadInput`` as ``fill``."""
+
+    def line(step: Step) -> str:
+        filled = _filled(step, proposal)
+        given = "".join(f" {name}={text}" for name, text in filled.items())
+        tries = f", up to {step.retries + 1} tries" if step.retries else ""
+        said = would(step.uses, proposal.target, filled)
+        return f"{step.id}: {step.uses}{given} (at most {step.timeout} ms{tries}): {said}"
+
     lines = [f"{runbook.name}: {runbook.purpose}", f"on {proposal.target or 'no target'}"]
     for number, step in enumerate(runbook.steps, 1):
-        lines.append(f"{number}. {_line(step, proposal)}")
+        lines.append(f"{number}. {line(step)}")
     check = runbook.verify
     asked = check.probe.address if check.probe else "the service's health probe"
     lines.append(
@@ -333,16 +343,10 @@ def render(runbook: Runbook, proposal: Proposal) -> list[str]:
     )
     undoing = {step.id: step for step in runbook.rollback}
     lines += [
-        f"undo {step.id}: {_line(undoing[step.undo], proposal)}"
+        f"undo {step.id}: {line(undoing[step.undo])}"
         for step in reversed(runbook.steps)
         if step.undo
     ]
     if runbook.irreversible:
         lines.append(f"cannot be undone: {runbook.irreversible}")
     return lines
-
-
-def _line(step: Step, proposal: Proposal) -> str:
-    given = "".join(f" {name}={text}" for name, text in _filled(step, proposal).items())
-    tries = f", up to {step.retries + 1} tries" if step.retries else ""
-    return f"{step.id}: {step.uses}{given} (at most {step.timeout} ms{tries})"

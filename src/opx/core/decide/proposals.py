@@ -16,6 +16,7 @@ from typing import Any
 
 from opx.core.analyse.insight import Insight
 from opx.core.base.expressions import Expression
+from opx.core.correlate.episode import Group
 from opx.core.decide.runbooks import Proposal, Runbook
 from opx.core.incident.incident import Incident
 from opx.core.ingest.services import Service
@@ -83,28 +84,33 @@ def propose(
     runbook = next(fitting, None)
     if runbook is None:
         return Proposed(proposal=None, trace=trace)
-    proposal = Proposal(
+    return Proposed(proposal=filled(runbook, incident.group, service), trace=trace)
+
+
+def filled(runbook: Runbook, group: Group, service: Service | None) -> Proposal:
+    """The runbook on a service, whether or not it fits there: with its own defaults, and what
+    it uses of the service as far as that is declared."""
+    return Proposal(
         runbook=runbook.name,
         runbook_hash=runbook.hash,
         inputs=_defaults(runbook),
         target=service.target if service else "",
-        environment=incident.group.environment,
-        service=incident.group.service,
-        parameters=runbook.takes(given),
+        environment=group.environment,
+        service=group.service,
+        parameters=runbook.takes(service.parameters if service else {}),
     )
-    return Proposed(proposal=proposal, trace=trace)
 
 
 def _consider(
     runbook: Runbook, known: Mapping[str, Any], parameters: Mapping[str, str]
 ) -> Considered:
-    filled = _defaults(runbook)
+    known_inputs = _defaults(runbook)
     inputs = [name for name, given in runbook.inputs.items() if given.required]
     return Considered(
         runbook=runbook.name,
         conditions=tuple(_evaluate(when, known) for when in runbook.when),
         unfilled=(
-            *(name for name in inputs if name not in filled),
+            *(name for name in inputs if name not in known_inputs),
             *(f"service.{name}" for name in runbook.parameters if name not in parameters),
         ),
     )
