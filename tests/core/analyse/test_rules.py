@@ -13,7 +13,7 @@ import pytest
 
 from opx.core.analyse import rules
 from opx.core.analyse.changes import Changed, What
-from opx.core.analyse.insight import Insight, InsightSource, InsightType, Probability
+from opx.core.analyse.insight import Insight, InsightType
 from opx.core.analyse.past import Past
 from opx.core.base.time import Ms
 from opx.core.correlate.episode import Episode, Group
@@ -166,15 +166,6 @@ def test_the_same_findings_give_the_same_insight_in_any_order() -> None:
     assert all(insight == insights[0] for insight in insights)
     assert explain(three, ORDERS, T + 9).id == insights[0].id
     assert explain(three[:2], ORDERS, T).id != insights[0].id
-
-
-def test_no_probability_is_claimed() -> None:
-    """Nothing was calibrated: every p is None with n = 0, and the source says rules."""
-    insight = explain([finding("health-probe", failure="refused")], ORDERS, T)
-
-    assert insight.source is InsightSource.RULES
-    assert insight.p_real == Probability(None, 0)
-    assert [cause.p_cause for cause in insight.causes] == [Probability(None, 0)]
 
 
 @pytest.mark.parametrize(

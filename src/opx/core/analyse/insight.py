@@ -46,7 +46,6 @@ class Cause:
 
     subject: str
     statement: str
-    p_cause: Probability = Probability()
     evidence: tuple[str, ...] = ()
 
 
@@ -77,4 +76,3 @@ class Insight:
     changes: tuple[Changed, ...] = ()
     similar: tuple[Past, ...] = ()
     ranked: tuple[Ranked, ...] = ()
-    p_real: Probability = Probability()

@@ -80,12 +80,10 @@ class Held:
 @dataclass(slots=True, kw_only=True)
 class Applied:
     """``passed``: what correlation gets, in order. ``held``: what was held, or was over while it
-    was, each with the silence's id: to be kept and listed. ``changed``: whether what is held is
-    not what it was."""
+    was, each with the silence's id: to be kept and listed."""
 
     passed: list[Finding] = field(default_factory=list)
     held: list[tuple[Finding, str]] = field(default_factory=list)
-    changed: bool = False
 
 
 def apply(
@@ -99,7 +97,6 @@ def apply(
     more, ``now`` being when it is seen. ``known``: the ids of the findings that are open in
     correlation, of which it hears everything."""
     out = Applied()
-    before = dict(state.by)
     holding = [silence for silence in silences if silence.holds(now)]
     for finding in findings:
         silence = "" if finding.id in known else _silence(state, holding, finding)
@@ -108,7 +105,6 @@ def apply(
         else:
             out.passed.append(finding)
     out.passed[:0] = _let_go(state, holding, now)
-    out.changed = state.by != before
     return out
 
 

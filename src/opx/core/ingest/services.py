@@ -81,14 +81,6 @@ class Catalogue:
         found = (self.services.get((service.environment, name)) for name in service.depends_on)
         return tuple(other for other in found if other is not None)
 
-    def dependants(self, service: Service) -> tuple[Service, ...]:
-        """What directly depends on it, by name."""
-        return tuple(
-            self.services[key]
-            for key in sorted(self.services)
-            if key[0] == service.environment and service.name in self.services[key].depends_on
-        )
-
 
 def bind_service(document: Document) -> Service:
     """Read a ``Service`` document. ``DocumentError`` with the line of whatever is wrong."""
