@@ -9,6 +9,7 @@ the environment. Standard library only, because the watcher of ``opx up`` loads 
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
 import tomllib
@@ -121,6 +122,14 @@ class Settings:
     @property
     def pids(self) -> Path:
         return self.data / "pids.json"
+
+
+def publish(path: Path, value: Mapping[str, object]) -> None:
+    """Write a small file of the data folder so that a reader sees the old one or the new one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(value))
+    beside.chmod(0o600)
+    beside.replace(path)
 
 
 def _is_root(path: str) -> bool:

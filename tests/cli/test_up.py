@@ -25,6 +25,7 @@ from opx.settings import Settings
 CHILD = """\
 import http.server, json, os, pathlib, signal, sys, threading, time
 from opx.cli import up
+from opx.settings import publish
 data, arguments = pathlib.Path(sys.argv[1]), sys.argv[2:]
 if "--prepare" in arguments:
     if (data / "broken").exists():
@@ -50,7 +51,7 @@ if role == "front":
         def log_message(self, *what): pass
     server = http.server.HTTPServer(("127.0.0.1", 0), Health)
     url = f"http://127.0.0.1:{server.server_port}"
-    up.replace(data / "front.json", json.dumps({"url": url}))
+    publish(data / "front.json", {"url": url})
     server.serve_forever()
 while True:
     time.sleep(60)

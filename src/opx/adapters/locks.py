@@ -32,7 +32,7 @@ class FileLock:
         """Take the lock and write ``holder`` into it. ``Conflict`` when somebody has it."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         until = time.monotonic() + PATIENCE_S
-        while not _locked(descriptor):
+        while not locked(descriptor):
             if time.monotonic() > until:
                 os.close(descriptor)
                 raise Conflict(f"{self._path.name} is held: {json.dumps(said(self._path))}")
@@ -60,7 +60,7 @@ def held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not _locked(descriptor)
+        return not locked(descriptor)
     finally:
         os.close(descriptor)
 
@@ -74,7 +74,8 @@ def said(path: Path) -> dict[str, Any]:
     return holder if isinstance(holder, dict) else {}
 
 
-def _locked(descriptor: int) -> bool:
+def locked(descriptor: int) -> bool:
+    """Whether this got the lock, which then lasts until the descriptor is closed."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

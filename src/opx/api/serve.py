@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
 from collections.abc import Generator
-from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -24,7 +22,7 @@ from opx.api import connections
 from opx.api.connections import Connection
 from opx.api.front import Front
 from opx.errors import Unavailable
-from opx.settings import Settings
+from opx.settings import Settings, publish
 
 GRACE_S = 5
 BACKLOG = 1024
@@ -62,7 +60,7 @@ class Server(uvicorn.Server):
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-            _write(self._file, {"url": self.url, "pid": os.getpid()})
+            publish(self._file, {"url": self.url, "pid": os.getpid()})
 
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_A_SWEEP == 0:
@@ -100,11 +98,3 @@ def _bound(settings: Settings) -> socket.socket:
             f"{settings.host} port {settings.port} cannot be had: {os.strerror(error.errno or 0)}",
             hint="stop what uses it, or choose another: --port N, or port in opx.toml",
         ) from error
-
-
-def _write(path: Path, value: dict[str, object]) -> None:
-    """Whole or not at all: others read this file at any time."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(value))
-    beside.chmod(0o600)
-    beside.replace(path)

@@ -24,6 +24,7 @@ from opx.adapters.stores import rows, sqlite
 from opx.app import documents
 from opx.cli.commands.doctor import Finding
 from opx.core.base.time import SECOND, Ms
+from opx.engine.beats.health import MOST_LAG
 from opx.engine.journal import audit
 from opx.engine.ports import Entry, Seal, StoredDocument
 from opx.errors import Damaged, NotFound, OpxError, Refused
@@ -31,7 +32,6 @@ from opx.settings import Settings
 
 CHECK_WITHIN_S = 10.0
 """A database that takes longer to be looked through is not looked through to its end."""
-MOST_LAG: Ms = 30 * SECOND
 LATELY_S = 3_600
 GROWS = 10
 """Refused items within ``LATELY_S``."""

@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import ctypes
 import importlib
-import json
 import os
 import signal
 import socket
@@ -28,7 +27,7 @@ from pathlib import Path
 from opx import settings as opx_settings
 from opx.adapters.locks import FileLock, said
 from opx.errors import Conflict, OpxError
-from opx.settings import Settings
+from opx.settings import Settings, publish
 
 ROLES = ("front", "brain", "hands")
 BACK_OFF_FIRST_S = 0.1
@@ -324,9 +323,9 @@ class Watcher:
 
     def _write_pids(self) -> None:
         pids = {child.role: child.process.pid for child in self.children if child.process}
-        replace(self.settings.pids, json.dumps({"watcher": os.getpid(), **pids}))
+        publish(self.settings.pids, {"watcher": os.getpid(), **pids})
         restarts = {child.role: child.restarts for child in self.children}
-        replace(self.settings.data / RESTARTS, json.dumps(restarts))
+        publish(self.settings.data / RESTARTS, restarts)
 
     def _announce(self, lock: FileLock, holder: dict[str, object]) -> None:
         """Once ``front`` answers: where it is, and the way in."""
@@ -365,14 +364,6 @@ def folder(data: Path) -> None:
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     if data.stat().st_uid == os.geteuid():
         data.chmod(0o700)
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old one or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text)
-    beside.chmod(0o600)
-    beside.replace(path)
 
 
 def answers(url: str) -> bool:

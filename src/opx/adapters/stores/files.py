@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
+from opx.adapters import locks
 from opx.errors import Conflict
 
 
@@ -30,9 +30,7 @@ def sync(path: Path) -> None:
 def lock(path: Path) -> int:
     """Take the lock until the descriptor is closed. ``Conflict`` when somebody has it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not locks.locked(descriptor):
         os.close(descriptor)
-        raise Conflict(f"another process writes to {path.parent}") from None
+        raise Conflict(f"another process writes to {path.parent}")
     return descriptor

@@ -13,12 +13,10 @@ from starlette.responses import JSONResponse, PlainTextResponse
 
 from opx.api.front import Front
 from opx.api.wire import TheFront, answer
-from opx.core.base.time import SECOND, Ms
+from opx.engine.beats.health import MOST_LAG
 from opx.errors import Damaged, Unavailable
 
 router = APIRouter(tags=["health"])
-
-MOST_LAG: Ms = 30 * SECOND
 
 
 @router.get("/health")

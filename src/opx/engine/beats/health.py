@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from opx.core.base.time import Ms
+from opx.core.base.time import SECOND, Ms
+
+MOST_LAG: Ms = 30 * SECOND
+"""What waits for longer than this in the log is told of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
