@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -52,11 +53,30 @@ def test_every_command_that_is_shown_exists(page: Path) -> None:
 
 
 def test_every_decision_is_in_the_index() -> None:
-    """A page in ``docs/decisions`` is listed in its README."""
+    """A page in ``docs/decisions`` is listed in its README, by its own title."""
     folder = ROOT / "docs" / "decisions"
     index = (folder / "README.md").read_text()
+    titles = {page: page.read_text().splitlines()[0] for page in folder.glob("0*.md")}
+    entries = [f"[{title.partition('. ')[2]}]({page.name})" for page, title in titles.items()]
 
-    assert [p.name for p in folder.glob("0*.md") if f"({p.name})" not in index] == []
+    assert [entry for entry in entries if entry not in index] == []
+
+
+def test_every_name_in_a_package_s_docstring_is_there() -> None:
+    """What stands in code quotes there is a module or is called so in the code."""
+    trees = {path: ast.parse(path.read_text()) for path in SOURCE.rglob("*.py")}
+    known = {part for path in trees for part in (path.stem, path.parent.name)} | {"opx"}
+    for node in (node for tree in trees.values() for node in ast.walk(tree)):
+        known |= {str(getattr(node, name, "")) for name in ("name", "id", "arg", "attr")}
+    missing = [
+        f"{path.parent.relative_to(SOURCE)}: {word}"
+        for path, tree in trees.items()
+        if path.name == "__init__.py"
+        for word in re.findall(r"``([a-z_.]+)``", ast.get_docstring(tree) or "")
+        if not known.issuperset(word.split("."))
+    ]
+
+    assert missing == []
 
 
 @pytest.mark.parametrize("stage", sorted((SOURCE / "core").glob("*/__init__.py")), ids=named)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 
-
 """The ``brain`` process: the three beats, durable work, telemetry, the signing key."""
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 
-
 """opx's own metrics, as Prometheus text: what was taken in, how its parts are, what is open.
 
 What is in the store is counted there, by index and at most once a second, so that a scrape

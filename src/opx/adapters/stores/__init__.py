@@ -2,7 +2,7 @@
 
 """What opx keeps, and where.
 
-``sql`` is the operational store (tables in ``tables``, made by ``migrate``), ``wal`` and
-``waltail`` are the two ends of the write-ahead log, ``lake`` keeps telemetry in a Delta
-table. Import the module that is needed: each brings its own vendors along.
+``sql`` is the operational store (tables in ``tables``, made by ``migrate``), ``wal`` has the two
+ends of the write-ahead log, ``lake`` keeps telemetry in a Delta table. Import the module that
+is needed: each brings its own vendors along.
 """

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 
-
 """Sealing the journal as it grows, and anchoring each seal outside the database.
 
 Run by ``brain`` every second. The rule of the chain is ``audit``'s; this reads, writes and
