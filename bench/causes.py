@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from opx.bench.detect import causes as petshop
+from opx.bench.detect import intervals
 from opx.core.analyse.causes import ranking, reading, shifts
 from opx.core.analyse.causes.case import Case, Target
 from opx.playground.simulator import cases, faults
@@ -92,17 +93,12 @@ def add(hits: Hits, groups: list[str], ranked: list[str], cause: str) -> None:
 
 
 def show(title: str, hits: Hits) -> None:
-    """A line a group: the shares, and the middle 95 % of 2,000 bootstraps over cases."""
+    """A line a group: the shares, and their intervals by the bootstrap over cases."""
     print(title)
-    rng = np.random.default_rng(0)
     for group, found in hits.items():
-        table = np.array(found, dtype=float)
-        means = table[rng.integers(len(table), size=(2_000, len(table)))].mean(axis=1)
-        low, high = np.percentile(means, (2.5, 97.5), axis=0)
-        top1, top3 = (
-            f"{mean:.3f} [{a:.2f}, {b:.2f}]"
-            for mean, a, b in zip(table.mean(axis=0), low, high, strict=True)
-        )
+        drawn = intervals.draws(len(found), 0)
+        measured = [intervals.mean(hit, drawn) for hit in np.array(found, dtype=float).T]
+        top1, top3 = (f"{one.value:.3f} [{one.low:.2f}, {one.high:.2f}]" for one in measured)
         print(f"  {group:28s} {len(found):4d} cases   top-1 {top1}   top-3 {top3}")
 
 
