@@ -25,7 +25,7 @@ from opx.core.detect.finding import FindingState
 from opx.core.detect.predict.prediction import Withdrawn
 from opx.core.incident.incident import Incident, Status
 from opx.core.incident.keeping import Keep
-from opx.core.ingest.signals import Identity, Rejected, Severity
+from opx.core.ingest.signals import Event, Identity, Rejected, Severity, StoredEvent
 from opx.core.learn.outcome import Outcome, OutcomeKind
 from opx.core.notify import edges
 from opx.core.notify.notice import Delivery, DeliveryStatus, Edge, Notice
@@ -196,8 +196,8 @@ async def nobodys_streams_are_told_apart(store: Store) -> None:
     """Findings without a service are of many groups: one group's episode takes its own only."""
     nobody = Identity("prod", "")
     mine, other = (
-        replace(samples.finding(name, OLD, FindingState.CLEARED), identity=nobody, stream=name)
-        for name in ("mine", "other")
+        replace(samples.finding(name, OLD, state), identity=nobody, stream=name)
+        for name, state in (("mine", FindingState.CLEARED), ("other", FindingState.FIRING))
     )
     episode = Episode(
         id="e", group=correlate.group_of(mine), started_at=OLD, last_at=OLD, ended_at=OLD
@@ -230,31 +230,64 @@ async def a_storm_goes_piece_by_piece(store: Store) -> None:
 
 
 async def what_is_of_no_use_any_more_goes_by_its_age(store: Store) -> None:
-    """After 30 days: what was quarantined, commands that were done, tokens that have expired.
+    """After 30 days: what happened, what was quarantined, commands that were done, tokens that
+    have expired.
     What waits, and what still holds, stays; so does a revoked token that has no end, or its
     secret, which may still lie in a file, would be new to the next start and be let in."""
     then = NOW - 30 * DAY
     late = Rejected(id="late", at=then, wire="metrics", reason="r", item="{}")
     done = Command(id="done", kind="k", subject="s", actor="ada", at=then, done_at=then)
     token = Token(id="expired", name="a", roles=(), created_at=then, expires_at=then)
+    told = Event(
+        id="1",
+        source="ci",
+        type="job.finished",
+        subject="",
+        identity=Identity("prod", "orders"),
+        severity=None,
+        at=then,
+        received_at=then,
+    )
+    event = StoredEvent.of(told)
     stays = [
+        StoredEvent.of(replace(told, received_at=then + 1)),
         replace(late, id="new", at=then + 1),
         replace(done, id="waits", done_at=None),
         replace(token, id="holds", expires_at=NOW + DAY),
         replace(token, id="for-ever", expires_at=None),
         replace(token, id="revoked", expires_at=None, revoked_at=then),
     ]
-    await past(store, [late, done, token, *stays])
+    await past(store, [event, late, done, token, *stays])
 
     (entry,) = await all_of_it(store)
 
     assert await left(store) == ids(stays)
     assert (entry.kind, entry.subject) == ("records.forgotten", "retention")
     assert entry.body["gone"] == {
+        "StoredEvent.event.received_at": 1,
         "Rejected.at": 1,
         "Command.done_at": 1,
         "Token.expires_at": 1,
     }
+
+
+async def what_hangs_on_nothing_goes_when_it_is_long_over(store: Store) -> None:
+    """A finding that a silence held until it was over is in no episode: it goes by its age. What
+    an episode has that stays, stays; so does what was over later, or is not."""
+    old = samples.finding("old", OLD, FindingState.CLEARED)
+    held = replace(old, identity=Identity("prod", "held"))
+    stays = [
+        replace(held, id="late", at=NOW - 399 * DAY),
+        replace(held, id="fires", state=FindingState.FIRING),
+    ]
+    whole = over("open", OLD)
+    whole[1] = replace(whole[1], updated_at=NOW)  # type: ignore[type-var]
+    await past(store, [held, *stays, *whole])
+
+    (entry,) = await all_of_it(store)
+
+    assert await left(store) == ids(stays) | ids(whole)
+    assert (entry.kind, entry.body["gone"]) == ("findings.forgotten", {"findings": 1})
 
 
 async def predictions_go_with_their_notices_when_their_time_is_long_over(store: Store) -> None:
@@ -285,6 +318,7 @@ CHECKS = (
     nobodys_streams_are_told_apart,
     a_storm_goes_piece_by_piece,
     what_is_of_no_use_any_more_goes_by_its_age,
+    what_hangs_on_nothing_goes_when_it_is_long_over,
     predictions_go_with_their_notices_when_their_time_is_long_over,
 )
 every_check = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

@@ -35,6 +35,7 @@ from opx.core.ingest.signals import (
     MetricBatch,
     Series,
     Severity,
+    StoredEvent,
     Tick,
 )
 from opx.core.notify.notice import Notice
@@ -615,7 +616,7 @@ def test_events_within_the_time_of_the_first_are_linked_and_a_more_severe_one_pa
             await house.log.append(Batch(items=(replace(told, id=str(number), type=kind),)))
             await house.sense.take()
             await clock.advance(MINUTE)
-        events = [one for one in await house.find(Entry) if one.kind == "event.received"]
+        events = await house.find(StoredEvent)
         return await house.find(Finding), await house.find(Incident), events
 
     findings, [incident], events = virtual.run(main())

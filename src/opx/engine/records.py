@@ -21,10 +21,18 @@ from opx.core.decide.decision import Decision
 from opx.core.detect.finding import Finding
 from opx.core.detect.predict.prediction import Prediction
 from opx.core.incident.incident import Incident
-from opx.core.ingest.signals import Rejected
+from opx.core.ingest.signals import Rejected, StoredEvent
 from opx.core.learn.outcome import Outcome
 from opx.core.notify.notice import Delivery, Notice
-from opx.engine.ports import Command, Entry, PendingWork, Saved, Seal, StoredDocument, Token
+from opx.engine.ports import (
+    Command,
+    Entry,
+    PendingWork,
+    Saved,
+    Seal,
+    StoredDocument,
+    Token,
+)
 
 Paths = tuple[str, ...]
 
@@ -115,6 +123,7 @@ RECORDS = (
     Record(Delivery, "deliveries", (("status", "due_at"), ("notice",))),
     Record(Rejected, "quarantine", (("at",), ("wire", "at"))),
     Record(Entry, "journal", (("subject", "seq"), ("kind", "seq"), ("at",))),
+    Record(StoredEvent, "events", (("event.received_at",),)),
     Record(Seal, "seals", (("last",),)),
     Record(Saved, "positions"),
     Record(StoredDocument, "documents", (("kind", "name"),)),

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from tests.core.detect.ruled.kit import rule
 
-from opx.core.base import canonical
 from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.correlate import stage as correlate
 from opx.core.detect import events
@@ -183,7 +182,7 @@ def test_a_restart_knows_what_is_open_and_what_was_told() -> None:
     assert [one.id for one in ended] == [found[0].id]
     del rows[found[0].id]
 
-    loaded = EventState.load(rows.values(), canonical.plain(told))
+    loaded = EventState.load(rows.values(), told)
 
     again = [replace(one, received_at=T + 5 * MINUTE) for one in told]
     assert loaded.told == state.told
@@ -345,7 +344,7 @@ def test_what_begins_again_in_the_millisecond_in_which_it_ended_is_another_findi
         told = [drifted("1"), drifted("2", type="opx.file.restored"), drifted("3")]
         found = events.step(state, told[:2], T)
         if restarts:
-            state = EventState.load([], canonical.plain(told[:2]), events.save(state))
+            state = EventState.load([], told[:2], events.save(state))
             events.bind(state, [by], T)
         found += events.step(state, told[2:], T)
 
@@ -363,7 +362,7 @@ def test_a_rule_that_is_changed_or_removed_withdraws_what_it_had_open() -> None:
     told = [drifted("1"), event("2")]
     found = events.step(state, told, T)
     changed = tampered(expires="2h")
-    loaded = EventState.load(found, canonical.plain(told))
+    loaded = EventState.load(found, told)
     assert not events.in_force(loaded, [tampered()])
 
     for kept in (state, loaded):
@@ -379,7 +378,7 @@ def test_a_rule_that_is_changed_or_removed_withdraws_what_it_had_open() -> None:
 def test_a_restart_under_the_same_rules_withdraws_nothing() -> None:
     """The open finding is known by its id, and goes on."""
     found = events.step(ruled(tampered()), [drifted("1")], T)
-    loaded = EventState.load(found, canonical.plain([drifted("1")]))
+    loaded = EventState.load(found, [drifted("1")])
 
     assert events.bind(loaded, [tampered()], T + 1) == []
     assert events.step(loaded, [drifted("2", T + 2)], T + 2) == []

@@ -201,9 +201,7 @@ class Events(Kept):
         newest = self.journal[-1].received_at if self.journal else 0
         since = newest - events.REMEMBERED
         late = [one for one in self.journal if one.received_at > since]
-        self.state = events.EventState.load(
-            self.firing, stored(late), stored(events.save(self.state))
-        )
+        self.state = events.EventState.load(self.firing, late, stored(events.save(self.state)))
         assert events.bind(self.state, [STOPPED], T) == []
 
 

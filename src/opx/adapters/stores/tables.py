@@ -21,7 +21,7 @@ from opx.engine import records
 from opx.engine.ports import Entry
 from opx.engine.records import Record
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration."""
 
 METADATA = sa.MetaData()

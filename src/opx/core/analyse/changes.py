@@ -31,6 +31,7 @@ class What(StrEnum):
     CONFIG = "opx.config.changed"
 
 
+TYPES = frozenset(What)
 _SUBJECTS = {
     What.RELEASE: "release",
     What.FILE: "path",

@@ -11,7 +11,7 @@ event hide behind a milder one of its class: severity is part of the stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,16 +57,15 @@ class EventState:
     def load(
         cls,
         findings: Iterable[Finding],
-        events: Iterable[Mapping[str, Any]] = (),
+        events: Iterable[Event] = (),
         saved: Sequence[Sequence[Any]] = (),
     ) -> EventState:
         """From stored open findings, those of other detectors left alone, the events of the
-        last ``REMEMBERED`` in their plain form, oldest first, and ``save``."""
+        last ``REMEMBERED``, oldest first, and ``save``."""
         own = (one for one in findings if one.rule == RULE or one.rule.startswith(RULED))
         state = cls(open=OpenFindings.of(own))
         for event in events:
-            name = _name(Identity(**event["identity"]), event["source"], event["id"])
-            _is_new(state, name, event["received_at"])
+            _is_new(state, _name(event.identity, event.source, event.id), event.received_at)
         state.ended = {(rule, stream): at for rule, stream, at in saved}
         return state
 
@@ -110,7 +109,7 @@ def step(state: EventState, events: Sequence[Event], now: Ms) -> list[Finding]:
 
 
 def save(state: EventState) -> list[list[Any]]:
-    """What open findings and the journal do not tell."""
+    """What open findings and the events of late do not tell."""
     return [[*key, at] for key, at in state.ended.items()]
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from opx.core.base import ids
 from opx.core.base.time import Ms
 
 if TYPE_CHECKING:  # `hands` needs these nouns and not 20 MB of arrays
@@ -102,6 +103,19 @@ class Event:
     at: Ms
     received_at: Ms
     data: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """An event as it was received. ``id``: of this telling; told again later it is another."""
+
+    id: str
+    event: Event
+
+    @classmethod
+    def of(cls, event: Event) -> StoredEvent:
+        told = event.identity, event.source, event.id, event.received_at
+        return cls(id=ids.derived("event", *told), event=event)
 
 
 class LogLevel(IntEnum):

@@ -25,7 +25,7 @@ from opx.core.detect.predict.prediction import Prediction
 from opx.core.incident import history, keeping
 from opx.core.incident.incident import Incident
 from opx.core.incident.keeping import Keep
-from opx.core.ingest.signals import Rejected
+from opx.core.ingest.signals import Rejected, StoredEvent
 from opx.core.learn.outcome import Outcome
 from opx.core.notify import edges
 from opx.core.notify.notice import Delivery, Notice
@@ -39,6 +39,7 @@ AT_ONCE = 20
 SOME = 500
 """Other records of a kind that one turn forgets."""
 _AGES: tuple[tuple[type, str], ...] = (
+    (StoredEvent, "event.received_at"),
     (Rejected, "at"),
     (Command, "done_at"),
     (Token, "expires_at"),
@@ -65,6 +66,7 @@ async def turn(parts: Parts, telemetry: Telemetry, keep: Keep, place: Place) -> 
         await store.write(lambda tx, one=episode: _episode(tx, one, before, now))  # type: ignore[misc]
     more = await store.write(lambda tx: _records(tx, now - keep.records, now))
     more |= await store.write(lambda tx: _predictions(tx, before, now))
+    more |= await store.write(lambda tx: _findings(tx, before, now))
     days = await telemetry.forget(now - keep.telemetry)
     if days:
         told = journal.entry(now, SUBJECT, "telemetry.forgotten", ACTOR, days=days)
@@ -192,3 +194,31 @@ def _predictions(tx: WriteTx, before: Ms, now: Ms) -> bool:
     kind = "predictions.forgotten"
     tx.append(journal.entry(now, SUBJECT, kind, ACTOR, before=before, gone=gone))
     return len(old) == SOME
+
+
+def _findings(tx: WriteTx, before: Ms, now: Ms) -> bool:
+    """Forget findings that were over by then and hang on nothing, as what a silence held does;
+    whether there are more."""
+    over = Where("state", "eq", FindingState.CLEARED), Where("since", "le", before)
+    found = tx.find(Finding, *over, order="since", limit=SOME)
+    old = [one.id for one in found if one.at <= before and not _hangs(tx, one)]
+    if not old:
+        return False
+    gone = {"findings": tx.drop(Finding, Where("id", "in", old))}
+    kind = "findings.forgotten"
+    tx.append(journal.entry(now, SUBJECT, kind, ACTOR, before=before, gone=gone))
+    return len(found) == SOME
+
+
+def _hangs(tx: ReadTx, finding: Finding) -> bool:
+    """Whether an episode has it, and will take it along."""
+    group = correlate.group_of(finding)
+    its = tx.find(
+        Episode,
+        Where("group.environment", "eq", group.environment),
+        Where("group.service", "eq", group.service),
+        Where("started_at", "le", finding.at),
+        order="-started_at",
+        limit=1,
+    )
+    return bool(its) and finding.at <= its[0].last_at

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from opx.core.act.run import OrderRecord, Run
-from opx.core.analyse.changes import Changed, What, subject_of
+from opx.core.analyse.changes import TYPES, Changed, subject_of
 from opx.core.base import canonical
 from opx.core.base.time import Ms
 from opx.core.correlate.episode import Group
@@ -28,7 +28,6 @@ OPENED, ORDERED = "incident.opened", "order.issued"
 FAILED = "incident.failed"
 """In the journal, where the first symptom came to an incident that was opened on evidence."""
 PAGE = 1_000
-_CHANGES = frozenset(What)
 
 
 def failures_in(incidents: Iterable[Incident], at: Ms) -> list[Happened]:
@@ -39,7 +38,7 @@ def failures_in(incidents: Iterable[Incident], at: Ms) -> list[Happened]:
 
 def changes_in(events: Iterable[Event]) -> list[Happened]:
     """What these, just received, tell of."""
-    return changes(canonical.plain(one) for one in events if one.type in _CHANGES)
+    return changes(canonical.plain(one) for one in events if one.type in TYPES)
 
 
 def changes(events: Iterable[Mapping[str, Any]]) -> list[Happened]:

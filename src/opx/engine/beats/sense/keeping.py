@@ -21,7 +21,7 @@ from opx.core.detect.predict.prediction import Prediction
 from opx.core.incident import gate, history, lifecycle
 from opx.core.incident.incident import OVER, Incident, Promotion, PromotionVerdict, Status
 from opx.core.incident.lifecycle import Change
-from opx.core.ingest.signals import Event, Rejected
+from opx.core.ingest.signals import Event, Rejected, StoredEvent
 from opx.core.notify import edges
 from opx.engine import journal
 from opx.engine.beats import happened
@@ -221,13 +221,14 @@ class Keeping:
 
 
 def _list(tx: WriteTx, derived: Derived, correlated: correlate.Correlated) -> None:
-    """What was refused, what people ruled and is done, and in the journal the events and what
-    was told and changed nothing."""
+    """What was refused and what happened, what people ruled and is done, and in the journal what
+    was changed, and what was told and changed nothing."""
     tx.add(*derived.rejected)
     tx.set(*(one for one in derived.rejected if one.replayed_at is not None))
     if derived.rulings:
         tx.drop(Ruling, Where("id", "in", [one.id for one in derived.rulings]))
-    for event in derived.events:
+    tx.add(*map(StoredEvent.of, derived.events))
+    for event in (one for one in derived.events if one.type in changes.TYPES):
         subject = changes.subject_of(Group(event.identity.environment, event.identity.service))
         tx.append(journal.entry(event.received_at, subject, EVENT_RECEIVED, "front", event=event))
     idle = [(finding, reason, "") for finding, reason in correlated.suppressed]

@@ -29,11 +29,19 @@ from opx.core.detect.metrics.odd import Odd
 from opx.core.detect.predict.ahead import Ahead
 from opx.core.detect.predict.prediction import Happened, Prediction
 from opx.core.ingest.services import Catalogue
-from opx.core.ingest.signals import Event, LogLine, Series, Tick
+from opx.core.ingest.signals import Event, LogLine, Series, StoredEvent, Tick
 from opx.engine import journal
 from opx.engine.beats import happened
 from opx.engine.beats.parts import ACTOR, Parts
-from opx.engine.ports import Chunk, Entry, ReadTx, Saved, Tail, Telemetry, Where, WriteTx
+from opx.engine.ports import (
+    Chunk,
+    ReadTx,
+    Saved,
+    Tail,
+    Telemetry,
+    Where,
+    WriteTx,
+)
 from opx.errors import Damaged
 
 T = TypeVar("T")
@@ -45,7 +53,6 @@ BEGUN_ANEW = "detector.begun_anew"
 EVENT_RECEIVED = "event.received"
 MOST_CHUNKS = 256
 """Commits of the log that one commit of the store takes in."""
-PAGE = 1_000
 METRICS_POINTS = 5_000_000
 """Points after which the metrics are saved again. A restart scores what came since, some
 2,500,000 a second: two seconds."""
@@ -206,20 +213,14 @@ def _stored(tx: ReadTx, recently: Ms) -> tuple[Memory, list[Finding]]:
     return memory, findings
 
 
-def _events(tx: ReadTx) -> list[dict[str, Any]]:
-    """The events of late, oldest first: as many as their detector remembers. From the end of
-    the journal, page by page: it may be long."""
-    kind = Where("kind", "eq", EVENT_RECEIVED)
-    found: list[Entry] = []
-    while len(found) < events.MOST_REMEMBERED:
-        older = [Where("seq", "lt", found[-1].seq)] if found else []
-        page = tx.find(Entry, kind, *older, order="-seq", limit=PAGE)
-        since = (found or page)[0].at - events.REMEMBERED if page else 0
-        fresh = [entry for entry in page if entry.at > since]
-        found += fresh
-        if len(fresh) < PAGE:
-            break
-    return [entry.body["event"] for entry in reversed(found)]
+def _events(tx: ReadTx) -> list[Event]:
+    """The events of late, oldest first: as many as their detector remembers."""
+    last = tx.find(StoredEvent, order="-event.received_at", limit=1)
+    if not last:
+        return []
+    late = Where("event.received_at", "gt", last[0].event.received_at - events.REMEMBERED)
+    order, most = "-event.received_at", events.MOST_REMEMBERED
+    return [one.event for one in reversed(tx.find(StoredEvent, late, order=order, limit=most))]
 
 
 async def _replay(memory: Memory, tail: Tail, telemetry: Telemetry) -> None:
