@@ -144,7 +144,7 @@ class Room:
 
 def test_a_slow_leak_is_kept_once_and_nobody_is_woken() -> None:
     """1 % a minute from 40: told when about half of the way is gone, with the time that is left
-    and what it is told from. That is half an hour away, so there is no notice."""
+    and what it is told from. That is half an hour away, so there is no notice yet."""
 
     async def main() -> tuple[list[Prediction], list[Any], list[str]]:
         room = await Room.of(Knowledge())
@@ -161,6 +161,25 @@ def test_a_slow_leak_is_kept_once_and_nobody_is_woken() -> None:
     assert (made.evidence["metric"], made.evidence["limit"]) == ("memory_used_percent", 100.0)
     assert (made.urgency, made.held_back) == (Urgency.MEDIUM, False)
     assert (notices, said) == ([], ["prediction.made"])
+
+
+def test_people_are_told_when_its_time_draws_near() -> None:
+    """A quarter of an hour before the time that was given, once, though minutes more go by; what
+    is held back is told to nobody even then."""
+
+    async def main(share: float) -> tuple[list[Prediction], list[Notice], list[str]]:
+        room = await Room.of(Knowledge(policy=Policy(held_back=share)))
+        await room.minutes(52, 1.0)
+        return await room.kept(), await room.house.find(Notice), await room.said()
+
+    [made], [told], said = virtual.run(main(0.0))
+    [quiet], nothing, silent = virtual.run(main(1.0))
+
+    left = made.made_at + made.horizon_ms - told.at
+    assert 14 * MINUTE <= left <= 15 * MINUTE
+    assert (made.urgency, quiet.urgency) == (Urgency.HIGH, Urgency.HIGH)
+    assert said == ["prediction.made", "prediction.nearer"]
+    assert (nothing, silent) == ([], [])
 
 
 def test_a_fast_one_is_told_to_people_once() -> None:

@@ -22,7 +22,7 @@ from opx.core.detect.metrics import packing
 from opx.core.detect.predict import lines as of_lines
 from opx.core.detect.predict import predictor
 from opx.core.detect.predict.lines import Lines
-from opx.core.detect.predict.prediction import Happened, Prediction, Withdrawn
+from opx.core.detect.predict.prediction import Happened, Prediction, Withdrawn, nearer
 from opx.core.detect.predict.state import Limits, PredictState
 from opx.core.ingest.signals import Identity, LogLine, MetricBatch, Series, Tick
 from opx.errors import Damaged
@@ -69,9 +69,11 @@ class Ahead:
         self.heard = max(self.heard, now)
         if points is not None and len(points):
             self._wait(points, series)
-        if self.count >= PIECE or (self.count and any(isinstance(one, Tick) for one in items)):
+        ticks = any(isinstance(one, Tick) for one in items)
+        if self.count >= PIECE or (self.count and ticks):
             edges += self._step(now)
-        return edges + of_lines.take(self.lines, self.state, items)
+        edges += of_lines.take(self.lines, self.state, items)
+        return edges + self._nearer(now) if ticks else edges
 
     def tell_limits(self, limits: Limits, series: Iterable[Series]) -> bool:
         """These hold from now on: a stream that was passed over may be one to watch now. Whether
@@ -152,6 +154,13 @@ class Ahead:
             over = predictor.failed if one.what is Withdrawn.FAILED else predictor.acted
             edges += over(self.state, one.identity, one.at)
         return edges
+
+    def _nearer(self, now: Ms) -> list[Prediction]:
+        """Those that have become more urgent: the clock alone brings a failure nearer."""
+        found = [(whose, nearer(one, now)) for whose, one in self.state.open.items()]
+        edges = {whose: one for whose, one in found if one is not None}
+        self.state.open.update(edges)
+        return list(edges.values())
 
     def _wait(self, points: MetricBatch, series: Mapping[int, Series]) -> None:
         """Let those of watched streams wait, streams that are new among them."""

@@ -7,7 +7,7 @@ Part of ``predict``: the noun and the table of urgency. It holds no opinion of h
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from opx.core.base import ids
@@ -79,6 +79,15 @@ class Happened:
     identity: Identity
     at: Ms
     what: Withdrawn
+
+
+def nearer(one: Prediction, now: Ms) -> Prediction | None:
+    """The same prediction where it has become more urgent by ``now``: less time is left."""
+    left = max(0, one.made_at + one.horizon_ms - now)
+    order, rank = list(Urgency), urgency(one.probability, left)
+    return (
+        replace(one, urgency=rank, at=now) if order.index(rank) > order.index(one.urgency) else None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

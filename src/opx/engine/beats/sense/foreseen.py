@@ -20,7 +20,7 @@ from opx.engine import journal
 from opx.engine.beats.parts import ACTOR, Parts
 from opx.engine.ports import WriteTx
 
-MADE, ENDED = "prediction.made", "prediction.ended"
+MADE, NEARER, ENDED = "prediction.made", "prediction.nearer", "prediction.ended"
 _URGENT = frozenset({Urgency.HIGH, Urgency.CRITICAL})
 
 
@@ -34,6 +34,10 @@ def keep(tx: WriteTx, parts: Parts, told: Iterable[Prediction], now: Ms) -> None
             kept[edge.id] = replace(edge, held_back=predictions.held_back(edge.id, share))
             if not kept[edge.id].held_back:
                 _say(tx, MADE, kept[edge.id], now)
+        elif edge.withdrawn is None and before is not None and before.withdrawn is None:
+            kept[edge.id] = replace(before, urgency=edge.urgency, at=edge.at)
+            if not before.held_back:
+                _say(tx, NEARER, kept[edge.id], now)
         elif edge.withdrawn is not None and before is not None and before.withdrawn is None:
             kept[edge.id] = replace(before, withdrawn=edge.withdrawn, at=edge.at)
             if before.held_back:
