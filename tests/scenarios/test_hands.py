@@ -289,16 +289,42 @@ def test_a_successor_looks_before_it_repeats(
     assert (ended.status, action.effects[TARGET]) == (expected, effects)
 
 
-def test_opx_is_never_its_own_target() -> None:
-    """A target whose process is one of opx's own is refused, whatever its name."""
+@pytest.mark.parametrize(
+    "forged",
+    [signed(ORDER, signature="00"), replace(signed(ORDER), order=replace(ORDER, timeout=9_000))],
+)
+def test_a_claim_is_no_signature(forged: OrderRecord) -> None:
+    """An order that says a predecessor held it, but that brain did not sign as it stands, is
+    refused; its target is not even looked at."""
+    looks: list[str] = []
+
+    class Watched(FakeAction):
+        async def observe(self, target: str, inputs: dict[str, str]) -> dict[str, str]:
+            looks.append(target)
+            return await super().observe(target, inputs)
+
+    action = Watched()
+    held = replace(forged, status=OrderStatus.CLAIMED, claimed_at=NOW, before={"effects": "0"})
+
+    ended = serve(held, action)
+
+    assert (ended.status, ended.output) == (OrderStatus.REFUSED, "its signature is not brain's")
+    assert (action.effects, looks) == ({}, [])
+
+
+@pytest.mark.parametrize("status", [OrderStatus.READY, OrderStatus.CLAIMED])
+def test_opx_is_never_its_own_target(status: OrderStatus) -> None:
+    """A target whose process is one of opx's own is refused, whatever its name, and whoever is
+    said to have begun."""
 
     class Seen(FakeAction):
         async def observe(self, target: str, inputs: dict[str, str]) -> dict[str, str]:
             return {"effects": "0", "pid": "42"}
 
     action = Seen()
+    order = signed(ORDER, status=status, before={"effects": "0"})
 
-    ended = serve(signed(ORDER), action, own_pids=frozenset({"42"}))
+    ended = serve(order, action, own_pids=frozenset({"42"}))
 
     assert (ended.status, ended.output) == (OrderStatus.REFUSED, "the target is opx itself")
     assert action.effects == {}

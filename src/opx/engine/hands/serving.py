@@ -5,7 +5,8 @@
 After ``act``, before ``verify``. Targets are served side by side, one target strictly in
 order. It trusts nothing but the signature and its own look at the store: expiry, epoch,
 halt, lease and decision are checked again in the transaction that claims the order, so no
-step starts after a halt was acknowledged. It writes claims and results, never derived
+step starts after a halt was acknowledged. An order that says it is claimed is believed no
+more than another. It writes claims and results, never derived
 state. After a crash, and where no answer came, it looks before anything is repeated. One
 order that goes wrong, however it does, never takes another with it.
 """
@@ -97,29 +98,39 @@ class Hands:
 
     async def _serve(self, record: OrderRecord) -> None:
         """Bring one order to its end. What nobody foresaw becomes its result."""
-        mine = record.status is OrderStatus.CLAIMED
         try:
-            await (self._resume(record) if mine else self._perform(record))
+            if not self.verifier.genuine(steps.message(record.order), record.signature):
+                await self._end(record, OrderStatus.REFUSED, "its signature is not brain's")
+            elif record.status is OrderStatus.CLAIMED:
+                await self._resume(record)
+            else:
+                await self._perform(record)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are served
             why = repr(error)
             await self._kept(lambda tx: _save_failure(tx, record.id, why, self.clock.now()))
 
     async def _perform(self, record: OrderRecord) -> None:
-        order = record.order
-        action = self.actions.get(order.action)
-        if not self.verifier.genuine(steps.message(order), record.signature):
-            return await self._end(record, OrderStatus.REFUSED, "its signature is not brain's")
+        action = self.actions.get(record.order.action)
         if action is None:
-            return await self._end(record, OrderStatus.REFUSED, f"no action {order.action!r}")
-        before = await self._before(record, action)
-        if before is None:
-            return None
-        if before.get("pid") in self.own_pids():
-            return await self._end(record, OrderStatus.REFUSED, "the target is opx itself")
-        claimed = await self._claim(record, before)
+            why = f"no action {record.order.action!r}"
+            await self._end(record, OrderStatus.REFUSED, why)
+        else:
+            await self._begin(record, action)
+
+    async def _begin(
+        self, record: OrderRecord, action: Action, before: dict[str, str] | None = None
+    ) -> None:
+        """Claim the order and do it, unless its target cannot be seen or is opx itself.
+        ``before``: what a predecessor saw, with which the effect is compared later."""
+        seen = await self._before(record, action)
+        if seen is None:
+            return
+        if seen.get("pid") in self.own_pids():
+            await self._end(record, OrderStatus.REFUSED, "the target is opx itself")
+            return
+        claimed = await self._claim(record, seen if before is None else before)
         if claimed is not None:
             await self._apply(claimed, action)
-        return None
 
     async def _before(self, record: OrderRecord, action: Action) -> dict[str, str] | None:
         """The target before anything is done to it. What cannot be seen is looked at again
@@ -200,9 +211,7 @@ class Hands:
             return
         known = await self._effect(record, action)
         if known is EffectKnown.NO and record.order.expires_at > self.clock.now():
-            claimed = await self._claim(record, record.before)
-            if claimed is not None:
-                await self._apply(claimed, action)
+            await self._begin(record, action, record.before)
         elif known is EffectKnown.NO:
             await self._end(record, OrderStatus.FAILED, "interrupted before it took effect")
         else:
