@@ -356,7 +356,7 @@ def test_that_nothing_fits_is_found_again() -> None:
     other = documents.bind(stored(SERVICE, RUNBOOK.replace("process_down", "latency")))
     proposed = proposals.propose(INSIGHT, INCIDENT, None, other.runbooks)
     assert proposed.proposal is None
-    decision = gate.none_fits("incident-1", proposed.trace, NOW + 3)
+    decision = gate.none_fits(INCIDENT, proposed.trace, NOW + 3)
     entry = journal.entry(NOW + 3, "incident-1", replay.DECIDED, "brain", decision=decision)
     about = lived()[1][:3]
 

@@ -536,13 +536,17 @@ def test_no_guards_is_a_no(case: Case) -> None:
     assert why.explain(decision)[1] == "No guard was asked, and silence is not a yes."
 
 
-def test_where_nothing_fits_it_is_said_once() -> None:
-    """The same runbooks failing in the same way are one decision, others are another."""
-    first = gate.none_fits("incident-1", (Considered(runbook="a", conditions=()),), NOW)
-    again = gate.none_fits("incident-1", first.considered, NOW + 1)
-    other = gate.none_fits("incident-1", (), NOW)
+def test_where_nothing_fits_it_is_said_once(case: Case) -> None:
+    """The same runbooks failing in the same way are one decision; others are another, and so
+    are the same ones once a run has come in between."""
+    one = case.incident
+    first = gate.none_fits(one, (Considered(runbook="a", conditions=()),), NOW)
+    again = gate.none_fits(replace(one, version=9), first.considered, NOW + 1)
+    after = gate.none_fits(replace(one, runs=one.runs + 1), first.considered, NOW)
+    other = gate.none_fits(one, (), NOW)
+    elsewhere = gate.none_fits(replace(one, id="incident-2"), (), NOW)
     assert (first.answer, first.reasons, first.id) == (DENY, (Reason.NO_RUNBOOK,), again.id)
-    assert len({first.id, other.id, gate.none_fits("incident-2", (), NOW).id}) == 3
+    assert len({first.id, after.id, other.id, elsewhere.id}) == 4
 
 
 def test_needs_asks_health_and_preconditions(but: But) -> None:

@@ -97,7 +97,7 @@ def test_why_each_runbook_does_not_fit(but: Callable[..., Case]) -> None:
         book, name="a", when=(Expression("queue.length > 5"),), inputs={"host": Input()}
     )
     seen = proposals.propose(case.insight, case.incident, case.service, [hung, queue])
-    *lines, last = why.explain(gate.none_fits("incident-1", seen.trace, NOW))
+    *lines, last = why.explain(gate.none_fits(case.incident, seen.trace, NOW))
     assert lines == [
         "opx must not act.",
         "catalogue: no runbook is at hand for this (none of them fits).",

@@ -112,6 +112,17 @@ def test_another_run_or_incident_is_another_notice() -> None:
     assert edges.opened(INCIDENT, T).id != edges.opened(replace(INCIDENT, id="i2"), T).id
 
 
+def test_that_nothing_fits_is_told_anew_once_a_run_has_come_in_between() -> None:
+    """People were told that opx repairs it; that it gives up after all is news, once."""
+    denied = decision(Answered.DENY, "")
+    after = replace(INCIDENT, runs=1)
+
+    first, second = edges.asks(INCIDENT, denied, None, T), edges.asks(after, denied, None, T)
+
+    assert first.id != second.id
+    assert edges.asks(replace(after, version=9), denied, None, T + MINUTE).id == second.id
+
+
 def test_an_opening_has_the_priority_first() -> None:
     """The title is what a pager shows."""
     notice = edges.opened(INCIDENT, T)

@@ -18,6 +18,7 @@ from opx.core.decide.case import Case
 from opx.core.decide.decision import Answered, Decision, GuardResult, Reason
 from opx.core.decide.guards import GUARDS, HEALTH, Guard, precondition_key, recent
 from opx.core.decide.proposals import Considered
+from opx.core.incident.incident import Incident
 
 
 def needs(case: Case, now: Ms) -> list[Read]:
@@ -49,9 +50,9 @@ def decide(case: Case, now: Ms, decision_id: str, guards: Sequence[Guard] = GUAR
     )
 
 
-def none_fits(incident: str, considered: tuple[Considered, ...], now: Ms) -> Decision:
+def none_fits(incident: Incident, considered: tuple[Considered, ...], now: Ms) -> Decision:
     """The denial where nothing can be proposed. The same one, by its id, for as long as the
-    same runbooks fail to fit in the same way."""
+    same runbooks fail to fit in the same way and no run has come in between."""
     result = GuardResult(
         guard="catalogue",
         answer=Answered.DENY,
@@ -59,8 +60,8 @@ def none_fits(incident: str, considered: tuple[Considered, ...], now: Ms) -> Dec
         detail="none of them fits" if considered else "there is none at all",
     )
     return Decision(
-        id=ids.derived("decision", incident, Reason.NO_RUNBOOK, considered),
-        incident=incident,
+        id=ids.derived("decision", incident.id, incident.runs, Reason.NO_RUNBOOK, considered),
+        incident=incident.id,
         run="",
         answer=result.answer,
         results=(result,),

@@ -36,7 +36,8 @@ def opened(incident: Incident, now: Ms) -> Notice:
 def asks(incident: Incident, decision: Decision, run: Run | None, now: Ms) -> Notice:
     """opx cannot go on by itself: it needs a yes, or a person to do the repair.
 
-    ``run`` None: no runbook fits. One notice for each run and kind of answer.
+    ``run`` None: no runbook fits. One notice for each run and kind of answer, and one where
+    nothing fits for each run before it: what opx tried or waited for since is over.
     """
     if run is None:
         title, need = "needs a person", "No runbook fits: a person must repair it."
@@ -50,7 +51,8 @@ def asks(incident: Incident, decision: Decision, run: Run | None, now: Ms) -> No
         title = "needs a person"
         need = f"opx does not run {run.proposal.runbook}: a person must repair it."
     text = f"{_what(incident)} {need} Why: {_why(decision)}. {_more(incident)}"
-    cause = f"{run.id if run is not None else 'catalogue'}/{decision.answer.name}"
+    whose = run.id if run is not None else f"catalogue/{incident.runs}"
+    cause = f"{whose}/{decision.answer.name}"
     return _notice(incident, Edge.ASKS, cause, f"{_where(incident)} {title}", text, now)
 
 

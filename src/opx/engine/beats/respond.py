@@ -160,8 +160,8 @@ class Respond:
     def _nothing_fits(
         self, tx: WriteTx, incident: Incident, considered: tuple[Considered, ...], now: Ms
     ) -> None:
-        """Say so once: a decision people can ask ``why`` about, and a notice."""
-        decision = gate.none_fits(incident.id, considered, now)
+        """Say so, once until a run comes: a decision people can ask ``why`` about, and a notice."""
+        decision = gate.none_fits(incident, considered, now)
         if tx.add(decision):
             said = {"decision": decision, "documents": self._parts.documents}
             tx.append(journal.entry(now, incident.id, "run.decided", ACTOR, **said))

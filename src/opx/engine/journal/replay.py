@@ -277,7 +277,7 @@ def _none_fits(then: Decision, about: list[Entry], known: Known) -> Decision | N
     service = known.service(incident.group.environment, incident.group.service)
     proposed = proposals.propose(insight, incident, service, known.runbooks)
     if proposed.proposal is None:
-        return gate.none_fits(incident.id, proposed.trace, then.at)
+        return gate.none_fits(incident, proposed.trace, then.at)
     return replace(then, results=(), plan=proposed.proposal.plan, considered=proposed.trace)
 
 
