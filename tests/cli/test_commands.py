@@ -242,6 +242,36 @@ def test_a_list_goes_on_page_by_page(up: Opx, world: Any, made: Any) -> None:
     assert up("incidents", "list", "--severity", "sev9").code == 1
 
 
+def test_a_service_is_named_with_its_environment_or_without(
+    up: Opx, world: Any, made: Any, files: Path
+) -> None:
+    """``shop/orders`` and ``orders`` are one wherever a service is named; where there are two of a
+    name, or none, opx asks which."""
+    world.put(made.incident("ours"), made.incident("theirs", group=Group("bank", "orders")))
+    up("apply", "-f", str(files))
+    silence = ("silence", "add", "--for", "2h", "--reason", "x", "--json")
+    show = ("runbook", "show", "restart", "--on")
+
+    def listed(service: str) -> list[str]:
+        found = up("incidents", "list", "--service", service, "--json").json
+        return sorted(row["id"] for row in found["items"])
+
+    assert (listed("shop/orders"), listed("bank/orders")) == (["ours"], ["theirs"])
+    assert listed("orders") == ["ours", "theirs"]
+    made_ = up(*silence, "service=shop/orders").json
+    assert (made_["environment"], made_["service"]) == ("shop", "orders")
+    assert up(*silence, "service=shop/orders", "environment=shop").code == 2
+    assert up(*show, "orders").out == up(*show, "shop/orders").out != ""
+    assert up("runbook", "grant", "restart", "--on", "orders", "--autonomy", "ask").code == 1
+    assert up("token", "create", "c", "--role", "ingest", "--service", "shop/orders").code == 2
+    nobody = up(*show, "nobody")
+    assert (nobody.code, "known are shop/orders" in nobody.err) == (1, True)
+    (files / "a-service.yaml").write_text(made.SERVICE.replace("shop", "bank"))
+    up("apply", "-f", str(files))
+    two = up(*show, "orders")
+    assert (two.code, "bank/orders, shop/orders" in two.err) == (1, True)
+
+
 def test_silences(up: Opx) -> None:
     """Begun with what, for how long and why; listed; ended; and what is none is a usage error."""
     add = ("silence", "add", "service=orders", "--for", "2h", "--reason", "moving")

@@ -84,7 +84,7 @@ def test_what_opens_meanwhile_does_not_shift_the_next_page(
 
 
 def test_a_list_can_be_narrowed(client: httpx.Client, world: Any, made: Any) -> None:
-    """By status and severity, several at once, and by service; the pages keep to it."""
+    """By status and severity, several at once, by service and environment; the pages keep to it."""
     other = Group("shop", "payments")
     world.put(
         made.incident("a"),
@@ -96,6 +96,8 @@ def test_a_list_can_be_narrowed(client: httpx.Client, world: Any, made: Any) -> 
 
     assert walk(client, world, 1, status=["open", "closed"]) == ["d", "c", "a", "e"]
     assert walk(client, world, 1, service="payments") == ["d", "e"]
+    assert walk(client, world, 1, service="payments", environment="shop") == ["d", "e"]
+    assert walk(client, world, 1, service="payments", environment="bank") == []
     assert walk(client, world, 1, severity=[1, 4]) == ["c", "e"]
     assert walk(client, world, 1, severity=4, status="open", service="payments") == ["e"]
     assert walk(client, world, 1, severity=4, service="orders") == []

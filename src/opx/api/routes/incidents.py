@@ -37,9 +37,11 @@ Asked = Annotated[Ask, Depends(_asked)]
 async def _narrowed(
     status: Annotated[list[Status], Query()] = [],  # noqa: B006
     severity: Annotated[list[Severity], Query()] = [],  # noqa: B006
+    environment: Annotated[str, Query(max_length=200)] = "",
     service: Annotated[str, Query(max_length=200)] = "",
 ) -> queries.Narrowed:
-    return queries.Narrowed(statuses=status, severities=severity, service=service)
+    group = {"environment": environment, "service": service}
+    return queries.Narrowed(statuses=status, severities=severity, **group)
 
 
 Narrowed = Annotated[queries.Narrowed, Depends(_narrowed)]

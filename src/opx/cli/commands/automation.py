@@ -12,6 +12,7 @@ import typer
 from opx.cli import show
 from opx.cli.client import Client
 from opx.cli.commands import glance
+from opx.cli.commands.places import place
 from opx.cli.show import AsJson, Data
 from opx.core.base import time
 
@@ -21,6 +22,8 @@ breaker = typer.Typer(help="Runbooks that failed too often.", no_args_is_help=Tr
 Run = Annotated[str, typer.Argument(help="A run's id, or enough of its beginning.")]
 Scope = Annotated[str, typer.Argument(help="all, environment/E, service/E/S or runbook/R.")]
 Why = Annotated[str, typer.Option("--reason", help="For the journal and whoever comes next.")]
+
+ON = "The service: environment/service, or its name if there is one of it."
 
 
 def status(as_json: AsJson = False, data: Data = None) -> None:
@@ -108,13 +111,14 @@ def _experience(p_fix: float | None, n: int) -> str:
 @runbook.command(name="show")
 def steps(
     name: Annotated[str, typer.Argument(help="The runbook.")],
-    on: Annotated[str, typer.Option("--on", help="environment/service")] = "",
+    on: Annotated[str, typer.Option("--on", help=ON)] = "",
     as_json: AsJson = False,
     data: Data = None,
 ) -> None:
     """A dry run: what it would do on a service, step by step. Nothing is touched."""
-    environment, _, service = on.partition("/")
-    found = Client(data).get(f"/runbooks/{name}", environment=environment, service=service)
+    client = Client(data)
+    environment, service = place(client, on)
+    found = client.get(f"/runbooks/{name}", environment=environment, service=service)
     if as_json:
         return show.as_json(found)
     for line in found["lines"]:
@@ -125,7 +129,7 @@ def steps(
 @runbook.command()
 def grant(
     name: Annotated[str, typer.Argument(help="The runbook.")],
-    on: Annotated[str, typer.Option("--on", help="environment/service")],
+    on: Annotated[str, typer.Option("--on", help=ON)],
     autonomy: Annotated[str, typer.Option(help="observe, suggest, approve or auto.")],
     probation: Annotated[
         str, typer.Option(help="Act although nothing is calibrated yet, for so long (12h, 7d).")
@@ -134,7 +138,8 @@ def grant(
     data: Data = None,
 ) -> None:
     """Let a runbook, as it is now, do something on a service without asking."""
-    environment, _, service = on.partition("/")
+    client = Client(data)
+    environment, service = place(client, on)
     body = {
         "runbook": name,
         "environment": environment,
@@ -143,7 +148,7 @@ def grant(
         "probation": bool(probation),
         "ttl_s": span(probation) if probation else None,
     }
-    done = Client(data).post("/grants", body)
+    done = client.post("/grants", body)
     if as_json:
         return show.as_json(done)
     until = f" until {show.moment(done['expires_at'])}" if done["expires_at"] else ""

@@ -13,6 +13,7 @@ import typer
 from opx.cli import show
 from opx.cli.client import FAILED, Client
 from opx.cli.commands import incident
+from opx.cli.commands.places import split
 from opx.cli.show import AsJson, Data
 
 app = typer.Typer(help="What is wrong, and what was done about it.", no_args_is_help=True)
@@ -44,7 +45,7 @@ class Kind(StrEnum):
 @app.command(name="list")
 def list_(
     status: Annotated[list[str] | None, typer.Option(help="Only these; repeat it.")] = None,
-    service: Annotated[str, typer.Option(help="Only this service's.")] = "",
+    service: Annotated[str, typer.Option(help="Only its: orders or shop/orders.")] = "",
     severity: Annotated[list[str] | None, typer.Option(help="sev1 to sev5; repeat it.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     as_json: AsJson = False,
@@ -52,7 +53,9 @@ def list_(
 ) -> None:
     """Incidents, newest first."""
     worst = [text.lower().removeprefix("sev") for text in severity or ()]
-    found = _listed(Client(data), limit, status=status, severity=worst, service=service)
+    environment, name = split(service)
+    narrowed = {"environment": environment, "service": name}
+    found = _listed(Client(data), limit, status=status, severity=worst, **narrowed)
     if as_json:
         return show.as_json(found)
     show.table(

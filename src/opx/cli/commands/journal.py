@@ -13,6 +13,7 @@ import typer
 
 from opx.cli import show
 from opx.cli.client import FAILED, UNREACHABLE, Client, CommandFailed
+from opx.cli.commands.places import split
 from opx.cli.show import AsJson, Data
 
 audit = typer.Typer(help="The journal's proof.", no_args_is_help=True)
@@ -85,14 +86,17 @@ def quarantine(
 
 
 def suppressed(
-    service: Annotated[str, typer.Option(help="Only this service's.")] = "",
+    service: Annotated[
+        str, typer.Option(help="Only its, in any environment: orders or shop/orders.")
+    ] = "",
     before: Annotated[int | None, typer.Option(help="From a page before: its `next`.")] = None,
     limit: Limit = 50,
     as_json: AsJson = False,
     data: Data = None,
 ) -> None:
     """What was seen and changed nothing, newest first, with the reason."""
-    found = Client(data).get("/suppressed", service=service, before=before, limit=limit)
+    _, name = split(service)  # the journal has it by its name alone
+    found = Client(data).get("/suppressed", service=name, before=before, limit=limit)
     if as_json:
         return show.as_json(found)
     show.table(

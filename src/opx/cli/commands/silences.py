@@ -12,6 +12,7 @@ from opx.cli import show
 from opx.cli.client import Client
 from opx.cli.commands import glance
 from opx.cli.commands.automation import span
+from opx.cli.commands.places import split
 from opx.cli.show import AsJson, Data
 
 app = typer.Typer(help="What opx opens no incidents for, for a while.", no_args_is_help=True)
@@ -20,7 +21,7 @@ app = typer.Typer(help="What opx opens no incidents for, for a while.", no_args_
 @app.command()
 def add(
     what: Annotated[
-        list[str], typer.Argument(help="environment=E, service=S, rule=R: one or more of them.")
+        list[str], typer.Argument(help="environment=E, service=S (or E/S), rule=R: one or more.")
     ],
     during: Annotated[str, typer.Option("--for", help="How long, at most 30d: 2h, 7d.")],
     reason: Annotated[str, typer.Option(help="For whoever wonders why it is so quiet.")],
@@ -30,15 +31,24 @@ def add(
     """Open no incident for what matches all of this, until it ends."""
     body: dict[str, str | int] = {"reason": reason, "ttl_s": span(during)}
     for part in what:
-        name, is_, value = part.partition("=")
-        if name not in ("environment", "service", "rule") or not is_ or name in body:
-            raise typer.BadParameter(f"{part!r}: environment=E, service=S or rule=R, each once")
-        body[name] = value
+        for name, value in _said(part):
+            if name not in ("environment", "service", "rule") or name in body:
+                raise typer.BadParameter(f"{part!r}: environment=E, service=S or rule=R, each once")
+            body[name] = value
     made = Client(data).post("/silences", body)
     if as_json:
         return show.as_json(made)
     until = show.moment(made["ends_at"])
     return show.line(f"silent until {until}: opx silence end {show.short(made['id'])} ends it")
+
+
+def _said(part: str) -> list[tuple[str, str]]:
+    """``service=shop/orders`` says two things. What is no ``name=value`` has no name."""
+    name, is_, value = part.partition("=")
+    environment, service = split(value)
+    if name == "service" and environment:
+        return [("environment", environment), ("service", service)]
+    return [(name if is_ else "", value)]
 
 
 @app.command(name="list")

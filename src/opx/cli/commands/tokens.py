@@ -11,6 +11,7 @@ import typer
 from opx.cli import show
 from opx.cli.client import Client
 from opx.cli.commands.automation import span
+from opx.cli.commands.places import split
 from opx.cli.show import AsJson, Data
 
 app = typer.Typer(help="Tokens for people and programs.", no_args_is_help=True)
@@ -21,13 +22,17 @@ def create(
     name: Annotated[str, typer.Argument(help="Whose it is: this stands in the journal.")],
     role: Annotated[list[str], typer.Option("--role", "-r", help="Repeat it for several.")],
     service: Annotated[
-        list[str] | None, typer.Option(help="It may send telemetry for these only.")
+        list[str] | None,
+        typer.Option(help="It may send telemetry for these only, in any environment."),
     ] = None,
     ttl: Annotated[str, typer.Option(help="How long, as in 12h or 90d.")] = "90d",
     as_json: AsJson = False,
     data: Data = None,
 ) -> None:
     """Make a token. Its secret is shown this once."""
+    for one in service or []:
+        if split(one)[0]:
+            raise typer.BadParameter(f"{one!r}: a token is for a service in every environment")
     body = {"name": name, "roles": role, "services": service or [], "ttl_s": span(ttl)}
     made = Client(data).post("/tokens", body)
     if as_json:
