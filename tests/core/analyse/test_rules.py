@@ -233,6 +233,27 @@ class TestChanges:
         assert insight.type is type
         assert (insight.causes[0].subject == "v2") is (type is InsightType.BAD_RELEASE)
 
+    @pytest.mark.parametrize(
+        ("failure", "type"),
+        [
+            ("refused", InsightType.PROCESS_DOWN),
+            ("not_running", InsightType.PROCESS_DOWN),
+            ("timed_out", InsightType.PROCESS_HUNG),
+            ("unwell", InsightType.BAD_RELEASE),
+        ],
+    )
+    @pytest.mark.parametrize("other", [finding("alert"), judged("errors")])
+    def test_a_release_is_not_blamed_while_there_is_no_process_to_answer(
+        self, failure: str, type: InsightType, other: Finding
+    ) -> None:
+        """What is missing is the process, whatever else was reported; the release is shown. One
+        that answers that it is unwell may be a bad release."""
+        gone = finding("health-probe", Severity.SEV2, failure=failure)
+        release = changed(What.RELEASE, T - 60_000, "v2")
+        insight = explain([gone, other], ORDERS, T, changes=[release])
+        assert insight.type is type
+        assert insight.changes == (release,)
+
     def test_somebody_elses_release_is_shown_and_blamed_for_nothing(self) -> None:
         """It may be of interest; it is not this service's."""
         release = replace(changed(What.RELEASE, T), group=Group("prod", "store"))

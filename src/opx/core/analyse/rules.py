@@ -70,7 +70,8 @@ _PROBE_TYPES = {
     Failure.UNWELL: InsightType.REPORTED,
 }
 _SIGNAL_TYPES = {Signal.ERRORS: InsightType.ERRORS, Signal.LATENCY: InsightType.LATENCY}
-_DIED = frozenset({InsightType.PROCESS_DOWN, InsightType.PROCESS_HUNG, InsightType.REPORTED})
+_GONE = frozenset({InsightType.PROCESS_DOWN, InsightType.PROCESS_HUNG})
+_DIED = _GONE | {InsightType.REPORTED}
 _ERRED = frozenset({InsightType.ERRORS, InsightType.REPORTED})
 _STATEMENTS = {
     InsightType.PROCESS_DOWN: "the process is not running",
@@ -185,7 +186,8 @@ def _changed(facts: Facts, types: set[InsightType]) -> tuple[InsightType | None,
     if files and types & _DIED:
         return InsightType.TAMPERING, tuple(_blamed(one, "the file was changed") for one in files)
     release = changes.released(facts.changes, group, began)
-    if release is not None and types & _ERRED:
+    # where no process answers, that explains what else is reported: it must run to err
+    if release is not None and types & _ERRED and not types & _GONE:
         said = "the release came shortly before the errors"
         return InsightType.BAD_RELEASE, (_blamed(release, said),)
     return None, ()
