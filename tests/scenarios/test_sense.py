@@ -453,7 +453,8 @@ def test_a_backlog_of_many_points_is_kept_in_portions() -> None:
                 value=np.ones(20_000),
             )
             await house.log.append(Batch(series=tuple(WATCHED), points=points))
-        assert await house.sense.take() == 3
+        assert await house.sense.take()  # so many: there may be more
+        assert not await house.sense.take()
         assert (await house.places())["sense"] == 3
         return passed.count("committed")
 

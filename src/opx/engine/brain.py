@@ -31,7 +31,6 @@ from opx.engine.beats.parts import ACTOR, AT_ONCE, RESPOND, RUN, Parts
 from opx.engine.beats.respond import Respond
 from opx.engine.beats.runs import Runs
 from opx.engine.beats.sense import Sense
-from opx.engine.beats.sense.memory import MOST_CHUNKS
 from opx.engine.journal import replay
 from opx.engine.people import commands
 from opx.engine.ports import (
@@ -176,7 +175,7 @@ class Brain:
         self._back_off.pop(name, None)
 
     async def _sense(self) -> Ms:
-        return 0 if await self.sense.take() == MOST_CHUNKS else POLL
+        return 0 if await self.sense.take() else POLL
 
     async def _probe(self, stop: asyncio.Event) -> Ms:
         """One turn lasts until ``stop`` or a failure, so it says in between that all is well."""

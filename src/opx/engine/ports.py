@@ -230,7 +230,8 @@ class Tail(Protocol):
     """``brain``'s end of the log."""
 
     def read(self, after: int, limit: int) -> list[Chunk]:
-        """At most ``limit`` commits that follow ``after``, oldest first; [] when none yet."""
+        """At most ``limit`` commits that follow ``after``, oldest first, and no more than can be
+        taken in within a second or so; [] when none yet."""
         ...
 
     def series(self) -> Sequence[Series]:

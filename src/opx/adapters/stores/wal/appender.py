@@ -26,7 +26,7 @@ from opx.engine.ports import Batch, Clock
 from opx.errors import Conflict, OpxError, TooLarge, Unavailable
 
 MAX_BATCH = 16 << 20
-MAX_GROUP = 8 << 20
+MAX_GROUP = 1 << 20
 """A commit stops growing at this many bytes, give or take one batch."""
 MAX_WAITING = 64 << 20
 """More bytes than this do not wait for the disk: the sender is told to come again."""

@@ -30,6 +30,9 @@ from opx.engine.ports import Chunk, ReadTx, Tail, Telemetry, Where
 MOST_POINTS = 32_768
 """Points after which a commit of the store is made: in seconds, even if one stream brings all of
 them, each of which waits for the one before. Between commits others have their turn."""
+MUCH = 2_000
+"""Points and items after which the log is looked at again at once: it fills faster than it is
+taken in, if it does, and a pause would be lost."""
 
 
 class Sense:
@@ -45,19 +48,17 @@ class Sense:
         self.taking: Ms | None = None
         """When the oldest commit of the log that was read and is not kept was appended."""
 
-    async def take(self) -> int:
-        """Take in what the log has; return how many of its commits that was."""
+    async def take(self) -> bool:
+        """Take in what the log has, a bounded piece of it; whether there may be more by now."""
         async with self._turn:
             memory = await self._remembered()
             chunks = self._tail.read(memory.seq, MOST_CHUNKS)
-            if not chunks:
-                return 0
             for some in _portions(chunks):
                 self._memory = None  # what follows changes it; only a commit makes it true
                 self.taking = some[0].at
-                await self._commit(memory, self._detect(memory, some), some[-1].seq)
+                await self._commit(memory, await self._detect(memory, some), some[-1].seq)
             self.taking = None
-            return len(chunks)
+            return len(chunks) == MOST_CHUNKS or sum(map(_weight, chunks)) >= MUCH
 
     async def probe(self, stop: asyncio.Event, well: Callable[[], None] = lambda: None) -> None:
         """Ask the health probes as they fall due, until ``stop``; ``well`` is told when that
@@ -108,8 +109,8 @@ class Sense:
             self._memory = await load(self._parts, self._tail, self._telemetry)
         return self._memory
 
-    def _detect(self, memory: Memory, chunks: Sequence[Chunk]) -> Derived:
-        """Every detector over every chunk, in order."""
+    async def _detect(self, memory: Memory, chunks: Sequence[Chunk]) -> Derived:
+        """Every detector over every chunk, in order. Between two the heart may beat."""
         derived = Derived(now=chunks[-1].at)
         self._bind(memory, derived, chunks[0].at)
         memory.flow.ahead.happened(*self._parts.acted())
@@ -124,6 +125,7 @@ class Sense:
                 memory.flow, memory.series, chunk.points, flowing, chunk.at
             )
             derived.predictions += memory.foresee(chunk, happened, flowing)
+            await asyncio.sleep(0)
         derived.refreshed = [
             *alerts.refreshed(memory.alerts),
             *events.refreshed(memory.events),
@@ -164,10 +166,18 @@ def _portions(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
     """One after the other, each as long as it has few points."""
     first = points = 0
     for number, chunk in enumerate(chunks, 1):
-        points += 0 if chunk.points is None else len(chunk.points)
+        points += _points(chunk)
         if points >= MOST_POINTS or number == len(chunks):
             yield chunks[first:number]
             first, points = number, 0
+
+
+def _points(chunk: Chunk) -> int:
+    return 0 if chunk.points is None else len(chunk.points)
+
+
+def _weight(chunk: Chunk) -> int:
+    return _points(chunk) + len(chunk.items)
 
 
 def _said(tx: ReadTx, now: Ms) -> tuple[list[Silence], list[Ruling]]:
