@@ -641,7 +641,22 @@ def test_linting_tells_every_mistake(opx: Opx, files: Path) -> None:
     assert (Path(syntax["file"]).name, syntax["line"]) == ("c.yaml", 1)
     assert "a-service.yaml:6: a login stands in this address" in shown.out
     assert "hunter2" not in shown.out
-    assert "1 documents are well, 1 are not" in shown.out
+    assert "1 document is well; what is wrong: 1" in shown.out
+
+
+def test_what_leads_nowhere_is_not_well(opx: Opx, files: Path, made: Any) -> None:
+    """A service that depends on one that is nowhere is not counted among the others."""
+    (files / "c.yaml").write_text(
+        made.SERVICE.replace("name: orders", "name: till") + "  dependsOn: [nobody, noone]\n"
+    )
+    shown = opx("lint", str(files))
+
+    assert shown.code == 1
+    assert "2 documents are well; what is wrong: 2" in shown.out
+    assert opx("lint", str(files), "--json").json["documents"] == [
+        "Service/shop/orders",
+        "Runbook/restart",
+    ]
 
 
 def test_a_plan_before_applying(up: Opx, files: Path) -> None:

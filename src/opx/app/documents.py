@@ -110,7 +110,7 @@ def examine(
         return [], [error]
     before = {stored.id: stored for stored in known}
     checked: dict[str, Checked] = {}
-    naming: list[tuple[Document, Service | Policy]] = []
+    naming: dict[str, tuple[Document, Service | Policy]] = {}
     wrong: list[DocumentError] = []
     for document, own in zip(documents, _texts(text, documents), strict=True):
         try:
@@ -125,27 +125,30 @@ def examine(
         was = _envelope(before[id]) if id in before else None
         checked[id] = Checked(id=id, document=document, text=own, before=was)
         if isinstance(bound, Service | Policy):
-            naming.append((document, bound))
+            naming[id] = document, bound
     if not wrong:  # what is missing may just be wrong
-        wrong = list(_unresolved(naming, {*before, *checked}))
-        wrong += _second_mappings(before, checked)
+        unfit = [*_unresolved(naming, {*before, *checked}), *_second_mappings(before, checked)]
+        wrong = [error for _, error in unfit]
+        for id in {id for id, _ in unfit}:
+            del checked[id]
     return list(checked.values()), wrong
 
 
 def _unresolved(
-    naming: Iterable[tuple[Document, Service | Policy]], ids: Collection[str]
-) -> Iterator[DocumentError]:
+    naming: Mapping[str, tuple[Document, Service | Policy]], ids: Collection[str]
+) -> Iterator[tuple[str, DocumentError]]:
     """A service may only depend on services that are there, in its own environment, and the
     policy only name calendars that are."""
-    for document, bound in naming:
-        for id, said, hint in _named(bound):
-            if id not in ids:
-                yield DocumentError(said, source=document.source, line=document.line, hint=hint)
+    for id, (document, bound) in naming.items():
+        for needed, said, hint in _named(bound):
+            if needed not in ids:
+                source, line = document.source, document.line
+                yield id, DocumentError(said, source=source, line=line, hint=hint)
 
 
 def _second_mappings(
     before: Iterable[str], checked: Mapping[str, Checked]
-) -> Iterator[DocumentError]:
+) -> Iterator[tuple[str, DocumentError]]:
     """Of two rules that map labels, neither could say which holds: there is one at most."""
     kept = (id for id in (*before, *checked) if id.partition("/")[0] == mapping.KIND)
     first = next(kept, "")
@@ -153,7 +156,7 @@ def _second_mappings(
         if one.document.kind == mapping.KIND and id != first:
             said = f"there is a Mapping already and it is named {first.partition('/')[2]!r}"
             hint = "one holds at most: change that one, or delete it first"
-            yield one.document.spec.wrong(said, hint)
+            yield id, one.document.spec.wrong(said, hint)
 
 
 def _named(bound: Service | Policy) -> list[tuple[str, str, str]]:

@@ -127,8 +127,8 @@ def lint(paths: Paths, as_json: AsJson = False) -> None:
     else:
         for finding in findings:
             show.line(show.plain(finding["message"]))
-        well = f"{len(ids)} documents are well"
-        show.line(f"{well}, {len(findings)} are not" if findings else well)
+        well = "1 document is well" if len(ids) == 1 else f"{len(ids)} documents are well"
+        show.line(f"{well}; what is wrong: {len(findings)}" if findings else well)
     if findings:
         raise typer.Exit(FAILED)
 
