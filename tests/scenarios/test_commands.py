@@ -347,7 +347,7 @@ def test_what_goes_on_already_is_not_reopened() -> None:
     office.ask("resolve", **FIXED)
     assert office.ask("reopen") == ""
     assert office.ask("reopen") == (
-        f"illegal_change: it was reopened already; possible: reopen {new}"
+        f"illegal_change: it goes on as {new} already; possible: see to that one"
     )
     beside = Office((replace(INCIDENT, status=Status.RESOLVED), replace(INCIDENT, id="incident-9")))
     assert "it goes on as incident-9 already" in beside.ask("reopen")

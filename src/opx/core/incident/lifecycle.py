@@ -191,7 +191,8 @@ def reopen(incident: Incident, now: Ms) -> Incident:
         raise _illegal(incident, "reopen")
     if incident.merged_into is not None:
         raise IllegalChange(
-            f"reopen is not possible: it was merged; possible: reopen {incident.merged_into}"
+            f"reopen is not possible: it was merged into {incident.merged_into}, which goes on for"
+            " it; possible: see to that one"
         )
     return replace(
         incident,

@@ -148,7 +148,7 @@ def _reopen(parts: Parts, tx: WriteTx, command: Command, now: Ms) -> None:
     old = _incident(tx, command)
     new = lifecycle.reopen(old, now)
     if tx.get(Incident, new.id) is not None:
-        raise IllegalChange(f"it was reopened already; possible: reopen {new.id}")
+        raise IllegalChange(f"it goes on as {new.id} already; possible: see to that one")
     theirs = Where("group.service", "eq", old.group.service)
     active = tx.find(Incident, theirs, Where("status", "in", ACTIVE))
     other = next((one for one in active if one.group == old.group), None)
