@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import cel
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from opx.core.base import expressions
 from opx.core.base.expressions import MAX_LENGTH, Expression
@@ -41,11 +43,55 @@ def test_what_is_no_expression_is_refused_at_once(text: str) -> None:
         Expression(text)
 
 
-@pytest.mark.parametrize("text", ["nobody", "insight.owner == 'x'", "insight.risk", "1 / 0 == 1"])
+ERRORS = ["nobody", "insight.owner == 'x'", "insight.risk", "1 / 0 == 1", "[true][1]", "[true][-1]"]
+
+
+@pytest.mark.parametrize("text", ERRORS)
 def test_an_error_is_never_an_answer(text: str) -> None:
-    """A missing fact, a number, a division by zero: none of them is a no."""
+    """A missing fact, a number, a division by zero, a place beyond a list: none of them is a
+    no."""
     with pytest.raises(ExpressionError):
         Expression(text).holds(FACTS)
+
+
+ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(codec=None), max_size=5)
+    | st.sampled_from([2**63, -(2**63) - 1, "\ud800", "9999-12-31T23:59:59Z", "-1s", "("]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "b", "\ud800", ""]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+ASKED = [
+    Expression(text)
+    for text in (
+        "d[0] == 'prod'",
+        "d['a'].b[1] == d.b",
+        "d.a + d.b > d.a * 2 - d.b % 3 / d.a",
+        "has(d.a.b) || d.a in d.b",
+        "{d.a: d.b}[d.b] == -d.a",
+        "int(d.a) > 0 && uint(d.a) > 0u && double(d.b) > 0.0",
+        "size(d) > 0 ? string(d.a) == 'x' : d",
+        "d.a.matches(d.b) || d.a.contains(d.b)",
+        "timestamp(d.a) + duration(d.b) > timestamp(d.b)",
+    )
+]
+
+
+@given(data=ODD)
+def test_whatever_was_sent_it_holds_or_does_not_or_is_an_error(data: object) -> None:
+    """Facts of any shape: nothing but ``ExpressionError`` ever comes out of an expression."""
+    for asked in ASKED:
+        try:
+            held = asked.holds({"d": data})
+        except ExpressionError:
+            continue
+        assert held in (True, False)
 
 
 def test_expressions_are_equal_by_their_text() -> None:

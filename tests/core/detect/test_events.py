@@ -268,11 +268,12 @@ def test_a_class_is_a_type_a_source_and_conditions(said: dict[str, Any], fires: 
     assert len(found) == fires
 
 
-def test_a_condition_that_cannot_be_evaluated_does_not_hold() -> None:
-    """A fact that is missing is no yes; it is counted."""
-    state = ruled(tampered(when=["event.data.actor == 'x'"]))
+@pytest.mark.parametrize("when", ["event.data.actor == 'x'", "event.data.tags[0] == 'prod'"])
+def test_a_condition_that_cannot_be_evaluated_does_not_hold(when: str) -> None:
+    """A fact that is missing, or a list that is too short, is no yes; it is counted."""
+    state = ruled(tampered(when=[when]))
 
-    assert events.step(state, [drifted("1")], T) == []
+    assert events.step(state, [drifted("1", tags=[])], T) == []
     assert state.in_doubt == 1
 
 
