@@ -34,7 +34,7 @@ from opx.engine.beats.parts import Parts
 from opx.engine.beats.runs import Runs
 from opx.engine.ports import Command, Entry, StartRequest, StoredDocument, WriteTx
 from opx.errors import Conflict
-from opx.testing import virtual
+from opx.testing import happenings, virtual
 from opx.testing.memory import MemoryStore
 from opx.testing.town import Town
 from opx.testing.world import FakeProber, PlainSigner
@@ -438,6 +438,25 @@ def test_an_incident_that_is_over_takes_its_question_along() -> None:
     ]
     ended = [entry for entry in virtual.run(place.find(Entry)) if entry.kind == "run.ended"]
     assert [entry.body["reason"] for entry in ended] == [Reason.INCIDENT_OVER]
+
+
+def test_a_run_for_another_kind_of_trouble_ends_and_says_so() -> None:
+    """It is still the same service, whose file turns out to be changed: the run that waits for a
+    yes is not for that, and nobody is told that the trouble comes from elsewhere."""
+
+    async def main() -> None:
+        async with street(acting=()) as place:
+            place.town.health("orders", "no")
+            await place.wait(10)
+            of = {"environment": "shop", "service": "orders"}
+            drift = {"id": "d", "type": "opx.file.drifted", **of, "data": {"path": "/etc/a"}}
+            alert = {"labels": {"alertname": "Odd", **of}}
+            await happenings.happen(place.town, {"events": [drift], "alerts": [alert]})
+            await place.wait(10)
+            (run,) = await place.runs()
+        assert (run.status, run.reason) == (RunStatus.REFUSED, Reason.EXPLANATION_CHANGED)
+
+    virtual.run(main())
 
 
 def test_a_yes_to_another_plan_is_refused() -> None:

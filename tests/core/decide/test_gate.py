@@ -488,8 +488,9 @@ def test_table(but: But, reason: Reason, answer: Answered, changes: dict[str, An
 
 
 def test_every_reason_is_reachable() -> None:
-    """No reason exists that a guard cannot give."""
-    assert {reason for reason, _, _ in TABLE} == set(Reason)
+    """No reason exists that a guard cannot give, but the one with which a new explanation ends
+    a run, whatever its guards would say."""
+    assert {reason for reason, _, _ in TABLE} == set(Reason) - {Reason.EXPLANATION_CHANGED}
 
 
 def test_every_guard_is_asked(case: Case) -> None:

@@ -20,7 +20,7 @@ class Answered(IntEnum):
 
 
 class Reason(StrEnum):
-    """Every reason a guard can give."""
+    """Every reason a guard can give, and ``EXPLANATION_CHANGED``, for which none need be asked."""
 
     OK = "ok"
     GUARD_FAILED = "guard_failed"
@@ -41,6 +41,7 @@ class Reason(StrEnum):
     OBSERVER_SUSPECT = "observer_suspect"
     CAUSE_BELOW = "cause_below"
     CAUSE_ELSEWHERE = "cause_elsewhere"
+    EXPLANATION_CHANGED = "explanation_changed"
     SEVERITY_ABOVE_CEILING = "severity_above_ceiling"
     COOLING_DOWN = "cooling_down"
     BUDGET_SPENT = "budget_spent"

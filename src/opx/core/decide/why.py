@@ -67,6 +67,10 @@ SENTENCES: dict[Reason, tuple[str, str]] = {
         "the trouble turned out to come from another service",
         "A new run, on that service,",
     ),
+    Reason.EXPLANATION_CHANGED: (
+        "the trouble turned out to be of another kind than it was proposed for",
+        "A new run, for what it is held to be now,",
+    ),
     Reason.SEVERITY_ABOVE_CEILING: (
         "the incident is worse than opx may act on by itself",
         "An approval, or a policy with a higher ceiling,",

@@ -125,7 +125,9 @@ class Respond:
             and (run.proposal.group != incident.group or run.type not in ("", type))
         ]
         for run in idle:
-            end(tx, run, RunStatus.REFUSED, Reason.CAUSE_ELSEWHERE, now)
+            moved = run.proposal.group != incident.group
+            why = Reason.CAUSE_ELSEWHERE if moved else Reason.EXPLANATION_CHANGED
+            end(tx, run, RunStatus.REFUSED, why, now)
         return len(idle) < len(active)
 
     def _propose(
