@@ -33,7 +33,14 @@ def test_it_holds_or_does_not(text: str, held: bool) -> None:
     assert Expression(text).holds(FACTS) is held
 
 
-LOOPS = ["[1].all(x, x > 0)", "[1] . map (x, x)", "[[1]].exists(a, a.exists(b, b > 0))"]
+LOOPS = [
+    "[1].all(x, x > 0)",
+    "[[1]].exists(a, a.exists(b, b > 0))",
+    "[1].exists_one(x, x > 0)",
+    "[1].existsOne(x, x > 0)",
+    "[1] . map (x, x) == [1]",
+    "[1].filter(x, x > 0) == [1]",
+]
 
 
 @pytest.mark.parametrize("text", [*LOOPS, "", "1 +", "insight.", "x" * (MAX_LENGTH + 1)])
@@ -41,6 +48,30 @@ def test_what_is_no_expression_is_refused_at_once(text: str) -> None:
     """Compiling is where a document's mistake shows."""
     with pytest.raises(ExpressionError):
         Expression(text)
+
+
+BLANKS = st.lists(
+    st.sampled_from([" ", "\t", "\r", "\n", "\f", "//\n", "// all(\n", "//a\r//b\n", "///\n"]),
+    max_size=3,
+).map("".join)
+
+
+@given(loop=st.sampled_from(LOOPS), before=BLANKS, between=BLANKS)
+def test_no_remark_hides_a_loop(loop: str, before: str, between: str) -> None:
+    """The evaluator passes over blanks and remarks wherever they stand, and finds the loop."""
+    head, _, tail = loop.partition(".")
+    name, _, rest = tail.partition("(")
+    hidden = f"{head}.{before}{name}{between}({rest}"
+    assert cel.evaluate(hidden, {}) is True
+    with pytest.raises(ExpressionError, match="walks a list"):
+        Expression(hidden)
+
+
+def test_a_remark_or_a_name_is_no_loop() -> None:
+    """What only looks like one is left alone."""
+    assert Expression("ok // .all is well\n && filter.map > 1").holds(
+        {"ok": True, "filter": {"map": 2}}
+    )
 
 
 ERRORS = ["nobody", "insight.owner == 'x'", "insight.risk", "1 / 0 == 1", "[true][1]", "[true][-1]"]

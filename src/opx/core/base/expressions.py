@@ -18,8 +18,11 @@ from opx.core.base import celext
 from opx.errors import ExpressionError
 
 MAX_LENGTH = 2_000
-_LOOPS = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
-"""Macros that walk a list. Nested they cost without bound, and no fact is a list."""
+_BETWEEN = r"(?:\s|//[^\n]*\n)*"
+"""What may stand between two words: blanks, and remarks, each up to the end of its line."""
+_LOOPS = re.compile(rf"\.{_BETWEEN}(?:all|exists|exists_one|existsOne|map|filter){_BETWEEN}\(")
+"""Macros that walk a list, by each name the evaluator knows them by: what stands within one is
+done for each entry, so that a few of them, one in another, never come to an end."""
 _cel = celext.load()
 
 
