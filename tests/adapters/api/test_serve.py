@@ -189,6 +189,59 @@ def test_idle_connections_are_not_kept_alive_by_empty_lines(
     against(made, tmp_path, story)
 
 
+def test_a_head_without_an_end_is_refused(made: Any, tmp_path: Path) -> None:
+    """64 KiB of it are read and no more: 431, and the connection is over. One that is shorter
+    is answered, in whatever pieces it comes."""
+    begun = b"GET /api/v1/automation HTTP/1.1\r\nHost: localhost\r\n"
+
+    async def story(world: Any, port: int) -> None:
+        for endless in (b"X: " + b"a" * 70_000, b"X: a\r\n" * 12_000):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(begun + endless)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 431")
+            answer = await rest(reader)
+            assert b"connection: close\r\n" in answer
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "head_too_long"
+            writer.close()
+        short = begun + b"X: " + b"a" * 60_000 + b"\r\nConnection: close\r\n\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for start in range(0, len(short), 1_000):
+            writer.write(short[start : start + 1_000])
+            await writer.drain()
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+    against(made, tmp_path, story)
+
+
+def test_what_follows_a_body_comes_to_an_end(made: Any, tmp_path: Path) -> None:
+    """Nor may the trailers of a chunked body go on for ever; a body may be longer than a head."""
+    begun = (
+        b"POST /api/v1/tokens HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+        b"Content-Type: application/json\r\nConnection: close\r\nAuthorization: Bearer "
+    )
+
+    async def story(world: Any, port: int) -> None:
+        body = b"%x\r\n%s\r\n0\r\n" % (200_000, b" " * 200_000)
+        head = begun + world.secrets[Role.ADMIN].encode() + b"\r\n\r\n"
+        for trailer, known in ((b"", b"HTTP/1.1 4"), (b"X: " + b"a" * 200_000, b"")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head + body + trailer + b"\r\n" * (not trailer))
+            assert (await rest(reader))[:10] == known
+            writer.close()
+
+    against(made, tmp_path, story)
+
+
+async def rest(reader: asyncio.StreamReader) -> bytes:
+    """All that still comes, also when the other end breaks it off."""
+    parts = []
+    with contextlib.suppress(ConnectionError):
+        while part := await reader.read(4_096):
+            parts.append(part)
+    return b"".join(parts)
+
+
 async def drips(writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(b"\r\n")
