@@ -37,6 +37,7 @@ STATUS: tuple[tuple[type[OpxError], int], ...] = (
     (errors.Refused, 409),
     (errors.Stale, 412),
     (errors.Unavailable, 503),
+    (errors.Damaged, 500),
     (OpxError, 500),
 )
 
@@ -69,7 +70,8 @@ def of(error: OpxError) -> Response:
         more["hint"] = error.hint
     if isinstance(error, errors.DocumentError):
         more |= {"source": error.source, "line": error.line}
-    detail = str(error) if status != 500 else "opx failed; its log says why"
+    told = status != 500 or isinstance(error, errors.Damaged)
+    detail = str(error) if told else "opx failed; its log says why"
     return problem(status, error.code, detail, headers=headers, **more)
 
 

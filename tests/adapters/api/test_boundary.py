@@ -15,6 +15,7 @@ import pytest
 from opx.core.base.reads import Stat
 from opx.core.base.time import Window
 from opx.core.decide.roles import Role
+from opx.errors import Damaged
 
 QUERY = {
     "metric": "http_requests",
@@ -122,6 +123,19 @@ def test_an_unexpected_error_says_nothing_of_the_inside(
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "the secret recipe" in caplog.text
     assert world.secrets[Role.ADMIN] not in caplog.text
+
+
+def test_damage_says_where_it_is(client: httpx.Client, world: Any) -> None:
+    """It is not taken for a mistake of opx: whoever asks learns which line it is."""
+
+    def damaged() -> list[Any]:
+        raise Damaged("Entry 7 is not what was written")
+
+    world.front.anchors = damaged
+    answer = client.get("/api/v1/audit/verify", headers=world.auth())
+
+    assert (answer.status_code, answer.json()["code"]) == (500, "damaged")
+    assert "Entry 7 is not" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -31,8 +31,11 @@ from opx.core.incident.incident import Incident
 from opx.core.ingest.services import Catalogue, Service
 from opx.core.ingest.signals import Identity
 from opx.engine.ports import Entry, ReadTx, StoredDocument, Where
+from opx.errors import Damaged
 
 Plain = dict[str, Any]
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
+"""What reading a body raises that is not what its kind says."""
 
 OPENED, CHANGED, DECIDED = "incident.opened", "incident.changed", "run.decided"
 LEARNED_WITHIN: Ms = MINUTE
@@ -86,15 +89,24 @@ def rebuild(entries: Iterable[Entry]) -> Rebuilt:
     state: State | None = None
     broken: list[tuple[int, str]] = []
     for entry in entries:
-        if entry.kind == OPENED:
-            if state is not None:
-                broken.append((entry.seq, "it was opened before"))
-            state = history.bare(entry.body["incident"])
-        elif state is not None:
-            _take(state, entry, broken)
-        elif entry.kind == CHANGED or "set" in entry.body:
-            broken.append((entry.seq, "it was not opened yet"))
+        try:
+            state = _after(state, entry, broken)
+        except _UNREADABLE as error:
+            broken.append((entry.seq, f"it cannot be read: {error!r}"))
     return Rebuilt(state=state, broken=tuple(broken))
+
+
+def _after(state: State | None, entry: Entry, broken: list[tuple[int, str]]) -> State | None:
+    """The state after an entry."""
+    if entry.kind == OPENED:
+        if state is not None:
+            broken.append((entry.seq, "it was opened before"))
+        return history.bare(entry.body["incident"])
+    if state is not None:
+        _take(state, entry, broken)
+    elif entry.kind == CHANGED or "set" in entry.body:
+        broken.append((entry.seq, "it was not opened yet"))
+    return state
 
 
 def _take(state: State, entry: Entry, broken: list[tuple[int, str]]) -> None:
@@ -204,7 +216,9 @@ class Library:
         return self._bound[name]
 
     def _document(self, entry: Entry) -> StoredDocument | None:
-        hash, text = entry.body["hash"], entry.body.get("text")
+        hash, text = entry.body.get("hash"), entry.body.get("text")
+        if not isinstance(hash, str) or not isinstance(text, str | None):
+            raise Damaged(f"Entry {entry.seq} does not say which document it was")
         if text is None:
             return self.known.get((entry.subject, hash))
         kind, _, name = entry.subject.partition("/")
@@ -243,13 +257,17 @@ class Redecided:
 
 def redecide(entry: Entry, about: Iterable[Entry], known: Known | None) -> Redecided:
     """Decide a ``run.decided`` again. ``about``: the incident's entries before it."""
-    then: Decision = msgspec.convert(entry.body["decision"], Decision)
+    try:
+        then: Decision = msgspec.convert(entry.body["decision"], Decision)
+    except _UNREADABLE as error:
+        why = f"it cannot be read: {error!r}"
+        return Redecided(seq=entry.seq, decision="", at=entry.at, answer="", why=why)
     told = Redecided(seq=entry.seq, decision=then.id, at=then.at, answer=then.answer.name.lower())
     if known is None:
         return replace(told, why="the documents that were in force are not in the journal")
     try:
         now = _again(entry, then, about, known)
-    except (ValueError, TypeError, KeyError) as error:
+    except _UNREADABLE as error:
         return replace(told, why=f"its facts cannot be read: {error}")
     if now is None:
         return replace(told, why="its facts are not in the journal")
