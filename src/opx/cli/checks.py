@@ -86,8 +86,8 @@ def _quick_check(connection: sqlite3.Connection) -> str:
 
 
 def _documents(settings: Settings, connection: sqlite3.Connection) -> Iterator[Finding]:
-    found = connection.execute("SELECT id, CAST(body AS TEXT) FROM documents ORDER BY id")
     codec = rows.of(StoredDocument)
+    found = connection.execute(f"SELECT {codec.selected} FROM documents ORDER BY id")
     for problem in documents.bind([codec.decode(*row) for row in found]).problems:
         yield Finding(
             "documents",
@@ -110,12 +110,12 @@ def _journal(settings: Settings, connection: sqlite3.Connection) -> Iterator[Fin
 
 
 def _broken(settings: Settings, connection: sqlite3.Connection, newest: int) -> str:
-    body = "CAST(body AS TEXT)"
+    sealed, written = rows.of(Seal), rows.of(Entry)
     found = connection.execute(
-        f"SELECT id, {body} FROM seals ORDER BY last DESC LIMIT 2"
+        f"SELECT {sealed.selected} FROM seals ORDER BY last DESC LIMIT 2"
     ).fetchall()
-    seals = [rows.of(Seal).decode(*row) for row in found]
     try:
+        seals = [sealed.decode(*row) for row in found]
         anchors = AnchorFile(settings.anchors).read()
     except OpxError as error:
         return str(error)
@@ -124,10 +124,10 @@ def _broken(settings: Settings, connection: sqlite3.Connection, newest: int) -> 
     seal, before = seals[0], seals[1] if len(seals) > 1 else None
     between = (seal.first, seal.last)
     entries = connection.execute(
-        f"SELECT seq, {body} FROM journal WHERE seq BETWEEN ? AND ? ORDER BY seq", between
+        f"SELECT {written.selected} FROM journal WHERE seq BETWEEN ? AND ? ORDER BY seq", between
     ).fetchall()
     try:
-        made = audit.seal(before, [rows.of(Entry).decode(*row) for row in entries], seal.at)
+        made = audit.seal(before, [written.decode(*row) for row in entries], seal.at)
     except (Damaged, ValueError) as error:
         return str(error)
     if (made.first, made.last, made.hash) != (seal.first, seal.last, seal.hash):

@@ -20,6 +20,7 @@ from opx.adapters.stores.tables import column_name
 from opx.engine import records
 from opx.engine.ports import Entry
 from opx.engine.records import Record
+from opx.errors import Damaged
 
 _encode = msgspec.json.Encoder().encode
 
@@ -31,19 +32,32 @@ def plain(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """``names``: the columns ``values`` fills, in order; the key, if it is kept, first."""
+    """``names``: the columns ``values`` fills, in order; the key, if it is kept, first.
+    ``selected``: what ``decode`` takes of a row, as SQL has it."""
 
     record: Record
     names: tuple[str, ...]
+    selected: str
     fields: Callable[[object], tuple[object, ...]]
     decoder: msgspec.json.Decoder[Any]
 
     def values(self, row: object) -> tuple[object, ...]:
         return (*map(plain, self.fields(row)), _encode(row).decode())
 
-    def decode(self, key: Any, body: str) -> Any:
-        row = self.decoder.decode(body)
-        return replace(row, seq=key) if isinstance(row, Entry) else row
+    def decode(self, key: Any, *stored: Any) -> Any:
+        """The record of a row. ``Damaged`` when it cannot be read, and when a line of the journal
+        is not what was written, to the byte: what vouches for it knows its record alone, and what
+        finds it its columns."""
+        what = f"{self.record.kind.__name__} {key}"
+        try:
+            row = self.decoder.decode(stored[-1])
+        except msgspec.DecodeError as error:
+            raise Damaged(f"{what} cannot be read: {error}") from error
+        if not isinstance(row, Entry):
+            return row
+        if row.seq or self.values(row) != stored:
+            raise Damaged(f"{what} is not what was written")
+        return replace(row, seq=key)
 
     def insert(self, mark: str) -> str:
         """Plain insert; ``mark`` is the driver's placeholder."""
@@ -71,7 +85,9 @@ def _codec(record: Record) -> Codec:
     # attrgetter of one path gives the value itself, of several a tuple
     get = attrgetter(*paths) if len(paths) > 1 else lambda row: (attrgetter(paths[0])(row),)
     names = tuple(column_name(path) for path in (*paths, "body"))
-    return Codec(record, names, get, msgspec.json.Decoder(record.kind))
+    seen = names[:-1] if numbered else ()
+    selected = ", ".join((record.key, *seen, "CAST(body AS TEXT)"))
+    return Codec(record, names, selected, get, msgspec.json.Decoder(record.kind))
 
 
 _CODECS = {record.kind: _codec(record) for record in records.RECORDS}

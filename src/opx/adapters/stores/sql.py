@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy import exc
 
@@ -67,14 +66,14 @@ class SqlReadTx:
         record.check(path)
         down = " DESC" if order.startswith("-") else ""
         places = dict.fromkeys((column_name(path), record.key))
-        statement = f"SELECT {record.key}, CAST(body AS TEXT) FROM {record.table}"
+        statement = f"SELECT {codec.selected} FROM {record.table}"
         statement += f" WHERE {' AND '.join(conditions)}" if conditions else ""
         statement += " ORDER BY " + ", ".join(place + down for place in places)
         if limit is not None:
             statement += f" LIMIT {self.mark}"
             values.append(limit)
         found = self.connection.exec_driver_sql(statement, tuple(values))
-        return [codec.decode(key, body) for key, body in found]
+        return [codec.decode(*row) for row in found]
 
     def count(self, kind: type, *where: Where) -> int:
         record = rows.of(kind).record
@@ -319,8 +318,6 @@ def _translated() -> Iterator[None]:
         raise Conflict(f"the database refuses it: {error.orig}") from error
     except (exc.OperationalError, exc.TimeoutError) as error:
         raise Unavailable(f"the database does not answer: {error}") from error
-    except msgspec.DecodeError as error:
-        raise Damaged(f"a stored record cannot be read: {error}") from error
     except exc.DatabaseError as error:
         if type(error) is not exc.DatabaseError:  # a mistake of ours, not of the file
             raise

@@ -10,14 +10,16 @@ that rewriting the whole chain shows too. Pure: it reads and writes nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from opx.core.base import canonical
 from opx.core.base.time import Ms
 from opx.engine.ports import Entry, Seal
 from opx.errors import Damaged
+
+R = TypeVar("R")
 
 ORIGIN = ""
 """What the first seal has as ``previous``."""
@@ -42,11 +44,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """``bad``: the first seq that cannot be trusted, None when all can. A changed entry is
-    known to within its seal, so ``bad`` is then the first of its batch and ``through`` the
-    last. ``sealed``: how many entries the chain vouches for, and ``head`` the hash of the last
-    of their seals. ``more``: there are seals after it that were not looked at; only a report
-    without it speaks of the whole journal. ``waiting``: not yet sealed."""
+    """``bad``: the first seq that cannot be trusted, None when all can. An entry that is
+    damaged is known; one that was changed as a whole only to within its seal, so ``bad`` is
+    then the first of its batch and ``through`` the last. ``sealed``: how many entries the
+    chain vouches for, and ``head`` the hash of the last of their seals. ``more``: there are
+    seals after it that were not looked at; only a report without it speaks of the whole
+    journal. ``waiting``: not yet sealed."""
 
     ok: bool
     sealed: int
@@ -100,7 +103,8 @@ def verify(
 ) -> Report:
     """Check the chain from ``place`` on, up to the end of the seal with the ``most``-th entry
     from there (None: all of it). ``seals`` by ``first`` and ``entries`` by ``seq`` are those that
-    follow it, both ascending; each is read once, so a long journal need not fit in memory.
+    follow it, both ascending; each is read once, so a long journal need not fit in memory, and
+    may raise ``Damaged`` where it comes to one that is.
     ``anchors``: all. Going on from a report's ``sealed`` and ``head`` while there is ``more``
     finds what checking all at once does."""
     walk = _Walk(entries, anchors, place or Place())
@@ -143,7 +147,8 @@ class _Walk:
     def follow(self, seals: Iterable[Seal], most: int | None) -> bool:
         """Check seal after seal, until ``most`` entries were; whether there are more."""
         enough = None if most is None else self.place.seq + most
-        for each in seals:
+        following = iter(seals)
+        while each := _next(following, self.place.seq + 1):
             sealed, head = self.place.seq, self.place.head
             if enough is not None and sealed >= enough:
                 return True
@@ -160,7 +165,7 @@ class _Walk:
         """The hash of entries first..last after ``head``."""
         digest = _begun(head)
         for place in range(first, last + 1):
-            entry = next(self._entries, None)
+            entry = _next(self._entries, place)
             if entry is None:
                 raise _Broken(place, last, "this entry is gone")
             self._add(digest, entry, first, place)
@@ -168,12 +173,13 @@ class _Walk:
 
     def rest(self) -> int:
         """Check the entries after the last seal; return how many there are."""
-        digest, place, first = _begun(self.place.head), self.place.seq, self.place.seq + 1
-        for place, entry in enumerate(self._entries, first):
+        digest, place, first = _begun(self.place.head), self.place.seq + 1, self.place.seq + 1
+        while entry := _next(self._entries, place):
             self._add(digest, entry, first, place)
+            place += 1
         if self._held:
-            raise _Broken(place + 1, max(self._held), "what was anchored is gone")
-        return place - first + 1
+            raise _Broken(place, max(self._held), "what was anchored is gone")
+        return place - first
 
     def _add(self, digest: _Hash, entry: Entry, first: int, place: int) -> None:
         if entry.seq != place:
@@ -181,6 +187,14 @@ class _Walk:
         digest.update(_line(entry))
         if self._held.pop(place, {digest.hexdigest()}) != {digest.hexdigest()}:
             raise _Broken(first, place, "it is not what was anchored")
+
+
+def _next(rows: Iterator[R], place: int) -> R | None:
+    """The next of them, at or from ``place``; None after the last."""
+    try:
+        return next(rows, None)
+    except Damaged as error:
+        raise _Broken(place, place, str(error)) from error
 
 
 class _Hash(Protocol):

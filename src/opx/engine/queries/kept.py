@@ -15,7 +15,7 @@ from opx.core.notify.notice import Delivery, DeliveryStatus, Notice
 from opx.engine.journal import audit
 from opx.engine.ports import Entry, ReadTx, Seal, StoredDocument, Where
 from opx.engine.queries.one import Plain
-from opx.errors import BadInput
+from opx.errors import BadInput, Damaged
 
 R = TypeVar("R")
 
@@ -84,8 +84,19 @@ def verified(tx: ReadTx, anchors: Sequence[audit.Anchor], place: audit.Place) ->
 
 
 def _after(tx: ReadTx, kind: type[R], key: str, after: int) -> Iterator[R]:
-    """Every row after that by ``key``, an increasing number, without holding them all at once."""
-    while rows := tx.find(kind, Where(key, "gt", after), order=key, limit=CHUNK):
+    """Every row after that by ``key``, an increasing number, without holding them all at once.
+    ``Damaged`` when it comes to one that is, after every row before it."""
+    limit = CHUNK
+    while True:
+        try:
+            rows = tx.find(kind, Where(key, "gt", after), order=key, limit=limit)
+        except Damaged:
+            if limit == 1:
+                raise
+            limit //= 2
+            continue
+        if not rows:
+            return
         yield from rows
         after = int(getattr(rows[-1], key))
 
