@@ -28,6 +28,7 @@ from opx.core.incident.incident import Incident, Status
 from opx.core.notify.notice import Edge
 from opx.engine import documents as kept
 from opx.engine import journal, queries
+from opx.engine.beats import case as cases
 from opx.engine.beats import respond
 from opx.engine.beats.case import Knowledge
 from opx.engine.beats.parts import Parts
@@ -92,6 +93,12 @@ class Street:
 
     async def runs(self) -> list[Run]:
         return sorted(await self.find(Run), key=lambda run: run.created_at)
+
+    async def acted(self, run: Run) -> list[str]:
+        """The runs that count as having acted, where ``run`` is decided on."""
+        known, now = self.town.knowledge, self.town.clock.now()
+        case = await self.town.store.read(lambda tx: cases.gather(tx, run, known, frozenset(), now))
+        return [one.run for one in case.acted]
 
     async def told(self) -> list[str]:
         """The titles of what was delivered."""
@@ -419,6 +426,33 @@ def asked_and_resolved() -> tuple[Street, list[Run], list, list[Incident]]:
             return place, await place.runs(), listed, await place.find(Incident)
 
     return virtual.run(main())
+
+
+def test_a_run_that_never_acted_spends_no_budget() -> None:
+    """Its target could not be seen, so nothing was begun: the one run that may act within the
+    hour is still to come. An order that may yet be begun counts."""
+    once = SHOP.replace("cooldown: 5s,", "cooldown: 5s, serviceRunsPerHour: 1,")
+
+    async def main() -> None:
+        async with street(once) as place:
+            place.town.action.hidden.add(TARGET)
+            place.town.health("orders", "no")
+            await place.wait(10)
+            (run,) = await place.runs()
+            before = await place.acted(run)
+            await place.wait(40)
+            after = await place.acted(run)
+            place.town.action.hidden.clear()
+            labels = {"alertname": "Odd", "environment": "shop", "service": "orders"}
+            await happenings.happen(place.town, {"alerts": [{"labels": labels}]})
+            await place.wait(20)
+            first, second = await place.runs()
+        assert (before, after) == ([run.id], [])
+        assert first.status is RunStatus.REFUSED
+        assert first.reason.endswith("cannot be observed: http://127.0.0.1:2#orders cannot be seen")
+        assert second.status is RunStatus.RECOVERED
+
+    virtual.run(main())
 
 
 def test_an_incident_that_is_over_takes_its_question_along() -> None:

@@ -181,13 +181,15 @@ def _busy(tx: ReadTx, run: Run) -> bool:
 
 
 def _acted(tx: ReadTx, now: Ms) -> tuple[Busy, ...]:
-    """The runs of which an order went out within the hour and was not taken back, and when
-    the last of each did."""
+    """The runs of which an order went out within the hour, was not taken back and did not fail
+    before it was begun, and when the last of each did."""
     orders = tx.find(
         OrderRecord, Where("status", "in", _WENT_OUT), Where("order.issued_at", "gt", now - HOUR)
     )
     at: dict[str, Ms] = {}
     for record in orders:
+        if record.status is OrderStatus.FAILED and record.claimed_at is None:
+            continue
         at[record.run] = max(record.order.issued_at, at.get(record.run, 0))
     return _runs(tx, at)
 
