@@ -256,6 +256,31 @@ def test_what_is_refused_of_a_sample(sample: dict[str, Any], expected: Reason) -
     assert parsed.accepted == 12
 
 
+@pytest.mark.parametrize("name", ["time", "ts", "@timestamp"])
+@pytest.mark.parametrize(
+    "item",
+    [{"metric": "m", "value": 1}, {"stream_id": "s", "load": 2}, {"nodeId": "n", "a": 2}],
+    ids=["point", "stream", "node"],
+)
+def test_a_time_by_another_name_is_not_now(item: dict[str, Any], name: str) -> None:
+    """It is refused with the name that it must have: what came now is not when it was."""
+    parsed = parse([item | {name: NOW - 5_000}, {"metric": "m", "value": 2}])
+
+    assert parsed.accepted == 1
+    (refused,) = parsed.refusals
+    assert (refused.index, refused.reason) == (0, Reason.MALFORMED)
+    assert f"{name} is no field: a time is named timestamp" in refused.detail
+
+
+def test_what_a_point_says_besides_is_not_dropped() -> None:
+    """A field that a point or a column does not have is an error that names it."""
+    parsed = parse([{"metric": "m", "value": 1, "service": "x"}, column(1, unit="s")])
+
+    assert parsed.accepted == 0
+    assert "service" in parsed.refusals[0].detail
+    assert "unit" in parsed.refusals[1].detail
+
+
 def test_a_body_may_not_be_blown_up() -> None:
     """Labels that are written once and would stand on thousands of points are too much."""
     many = {f"m{n}": n for n in range(3_000)}
@@ -264,11 +289,10 @@ def test_a_body_may_not_be_blown_up() -> None:
         parse({"stream_id": "s", **{f"t{n}": "x" * 3_000 for n in range(4)}, **many})
 
 
-def test_a_point_stays_a_point() -> None:
-    """What has a metric and a value is a point, whatever else it has."""
-    point = {"metric": "p", "value": 1, "stream_id": "s", "values": [1], "timestamps": [NOW]}
-
-    assert rows(parse(point)) == [("p", (), NOW, 1.0)]
+@pytest.mark.parametrize("more", [{"stream_id": "s"}, {"values": [1], "timestamps": [NOW]}])
+def test_what_has_two_forms_is_refused(more: dict[str, Any]) -> None:
+    """What has a metric and a value is a point and nothing else: neither half is dropped."""
+    assert refusals(parse({"metric": "p", "value": 1, **more})) == [(0, Reason.MALFORMED)]
 
 
 POINTS = st.lists(

@@ -11,9 +11,9 @@ One alone, a list, which may mix them, or either under ``metrics``. Of a stream'
 sample every number, true and false is a point of a series of its own, and every text beside
 them a label of all; its id is the series' ``resource``. The units of what is known to be
 measured there go into the metric's name (``latency`` of a node becomes ``latency_ms``);
-what is not known keeps its name. A point's time is in ms or RFC 3339, a sample's in any
-unit that its size tells; without one it is now. A body of points alone is decoded in one go;
-nothing here may slow that down.
+what is not known keeps its name. A point's time is in ms or RFC 3339, a sample's in any unit
+that its size tells; without one it is now. A field that a point or a column does not have is
+an error. A body of points alone is decoded in one go; nothing here may slow that down.
 """
 
 from __future__ import annotations
@@ -34,16 +34,18 @@ from opx.errors import BadInput, TooLarge
 MAX_SAMPLES_BYTES = 8 << 20
 """Each point of a sample carries all its labels: how much that may come to in one body."""
 _ANY_SIZE = 1 << 40
+_MISNAMED = ("time", "ts", "@timestamp")
+"""What others name a time: taken for something else, a point of then would be one of now."""
 
 
-class WirePoint(msgspec.Struct, gc=False, omit_defaults=True):
+class WirePoint(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     metric: str
     value: float
     timestamp: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)] | str | None = None
     labels: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class WireColumn(msgspec.Struct):
+class WireColumn(msgspec.Struct, forbid_unknown_fields=True):
     metric: str
     timestamps: list[Annotated[int, msgspec.Meta(ge=-1 << 53, lt=1 << 53)] | str]
     values: list[float | None]
@@ -152,6 +154,10 @@ def _read(item: bytes) -> _Read:
         keys = _keys_of(item)
         if "values" in keys and "metric" in keys:
             return _of_column(_column.read(item))
+        misnamed = next((key for key in _MISNAMED if key in keys), "")
+        if misnamed and "timestamp" not in keys:
+            said = f"{misnamed} is no field: a time is named timestamp"
+            raise Unfit(Reason.MALFORMED, said) from None
         kind = next((key for key in SAMPLED if key in keys and "metric" not in keys), None)
         if kind is None:
             raise
