@@ -32,6 +32,8 @@ from opx.engine import journal
 from opx.engine.beats.health import BrainState, LoopState
 from opx.engine.journal import audit
 from opx.engine.ports import Entry, StoredDocument
+from opx.playground import layout
+from opx.playground.layout import Layout
 from opx.testing.contracts import samples
 
 NOW = 1_767_225_600_000
@@ -164,6 +166,7 @@ def test_an_incident_can_be_read_at_a_glance(up: Opx, world: Any, made: Any) -> 
     why = up("why", "aaaab").out
     assert "deny" in why
     assert "halted" in why
+    assert why.splitlines()[-1].startswith("Run 1, restart on ")
 
 
 @pytest.mark.parametrize(
@@ -718,6 +721,23 @@ def test_what_cannot_be_read_is_in_the_status(up: Opx, files: Path, world: Any) 
         assert "Service/shop/orders is skipped" in out
         assert "did you mean 'target'?" in out
         assert "it is not watched" in out
+
+
+def test_what_cannot_be_broken_says_what_can(opx: Opx, tmp_path: Path) -> None:
+    """How users and opx's own are broken; and where a demo's playground is, when this one is not
+    up or was never there."""
+    nowhere = opx("playground", "status", "--folder", str(tmp_path / "none"))
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    layout.save(Layout(folder=folder, ports={"orders": 1}, socket=tmp_path / "gone.sock"))
+    there = ("--folder", str(folder))
+
+    assert "--how load-spike" in opx("playground", "break", "users", *there).err
+    assert "--how kill or hang" in opx("playground", "break", "brain", "--how", "slow", *there).err
+    down = opx("playground", "break", "orders", "--how", "hang", *there)
+    assert (down.code, nowhere.code) == (1, 1)
+    assert "does not answer is it up? `opx demo` has one of its own" in down.err
+    assert "`opx demo` says the --folder of its own" in nowhere.err
 
 
 def test_a_schema_needs_no_server(opx: Opx, up: Opx, client: httpx.Client, world: Any) -> None:

@@ -175,7 +175,8 @@ def load(folder: Path) -> Layout:
     try:
         value = json.loads(file_in(folder).read_text())
     except FileNotFoundError as error:
-        raise NotFound(f"no playground in {folder}: start one with `opx playground up`") from error
+        hint = "start one with `opx playground up`; `opx demo` says the --folder of its own"
+        raise NotFound(f"no playground in {folder}", hint=hint) from error
     layout = Layout(folder=folder, ports=value["ports"], socket=Path(value["socket"]))
     return replace(
         layout,

@@ -165,7 +165,8 @@ class Playground:
             known = ", ".join(TARGETS)
             raise BadInput(f"there is no {target!r} in the playground", hint=f"one of {known}")
         if how not in _SIGNALS or target == USERS:
-            raise BadInput(f"{target} cannot be broken by a {how}")
+            fit = How.LOAD_SPIKE if target == USERS else " or ".join(_SIGNALS)
+            raise BadInput(f"{target} cannot be broken by a {how}", hint=f"--how {fit}")
         words = "is killed (SIGKILL)" if how is How.KILL else "hangs (SIGSTOP)"
         return Done(at=self._sent(target, _SIGNALS[how]), words=words)
 

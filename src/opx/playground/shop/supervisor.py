@@ -145,7 +145,8 @@ class Supervisor:
         except xmlrpc.client.Fault as error:
             raise OpxError(f"supervisord refused {method}: {error.faultString}") from error
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
-            raise Unavailable(f"supervisord at {self._path} does not answer") from error
+            hint = "is it up? `opx demo` has one of its own, and said which --folder"
+            raise Unavailable(f"supervisord at {self._path} does not answer", hint=hint) from error
 
 
 def _program(info: dict[str, Any]) -> Program:
