@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opx.core.base import expressions
-from opx.core.base.expressions import MAX_LENGTH, Expression
+from opx.core.base.expressions import MAX_LENGTH, MAX_PATTERN, Expression, Pattern
 from opx.errors import ExpressionError
 
 FACTS = {"insight": {"type": "process_down", "risk": 80}, "ok": True}
@@ -149,12 +149,26 @@ def test_patterns_match_as_a_whole_or_anywhere(
     text: str, pattern: str, whole: bool, anywhere: bool
 ) -> None:
     """Alternatives are one pattern, and a line break is no end."""
-    assert expressions.matches(text, pattern) is whole
+    assert Pattern(pattern).matches(text) is whole
     assert expressions.found(text, pattern) is anywhere
 
 
-@pytest.mark.parametrize("ask", [expressions.matches, expressions.found])
-def test_what_is_no_pattern_is_an_error(ask: Callable[[str, str], bool]) -> None:
-    """Not a no."""
-    with pytest.raises(ExpressionError):
-        ask("text", "(")
+@pytest.mark.parametrize("pattern", ["(", "((a{99}){99}){99}", "(?=a)"])
+@pytest.mark.parametrize("ask", [Pattern, lambda pattern: expressions.found("text", pattern)])
+def test_what_is_no_pattern_is_an_error(ask: Callable[[str], object], pattern: str) -> None:
+    """Not a no; nor is one that the engine would need too much memory for, or cannot do."""
+    with pytest.raises(ExpressionError, match="is not a regular expression"):
+        ask(pattern)
+
+
+def test_a_pattern_is_short() -> None:
+    """What is longer is refused before it costs anything."""
+    assert Pattern("a" * MAX_PATTERN).matches("a" * MAX_PATTERN)
+    with pytest.raises(ExpressionError, match="at most 200 characters"):
+        Pattern("a" * (MAX_PATTERN + 1))
+
+
+def test_patterns_are_equal_by_their_text() -> None:
+    """Like expressions."""
+    assert Pattern("a") == Pattern("a")
+    assert Pattern("a") != Pattern("b")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from opx.core.base import expressions
+from opx.core.base.expressions import Pattern
 from opx.core.base.reads import Stat
 from opx.core.base.time import HOUR, MINUTE, SECOND, Ms, Window
 from opx.errors import BadInput, TooLarge
@@ -126,10 +126,8 @@ class Chooser:
     their number. ``ExpressionError`` for a pattern that is none; ``TooLarge`` beyond bounds."""
 
     def __init__(self, query: MetricQuery) -> None:
-        for pattern in query.matching.values():
-            expressions.matches("", pattern)
         self._query = query
-        self._known: dict[tuple[str, str], bool] = {}
+        self._matching = {name: Pattern(text) for name, text in query.matching.items()}
         self._numbers: dict[Group, int] = {} if query.by != () else {(): 0}
         self.chosen: dict[int, int] = {}
         """The number of its group by each series' own."""
@@ -143,7 +141,7 @@ class Chooser:
         query = self._query
         if any(labels.get(name, "") != value for name, value in query.labels.items()):
             return
-        if not all(self._matches(labels.get(name, ""), p) for name, p in query.matching.items()):
+        if not all(p.matches(labels.get(name, "")) for name, p in self._matching.items()):
             return
         names = sorted(labels if query.by is None else set(query.by))
         group = tuple((name, labels.get(name, "")) for name in names)
@@ -167,9 +165,3 @@ class Chooser:
             for group, number in sorted(self._numbers.items())
         ]
         return MetricAnswer(resolution=self._query.resolution(), results=results)
-
-    def _matches(self, value: str, pattern: str) -> bool:
-        known = self._known.get((value, pattern))
-        if known is None:
-            known = self._known[value, pattern] = expressions.matches(value, pattern)
-        return known

@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from opx.core.base import addresses, expressions
+from opx.core.base import addresses
 from opx.core.base.documents import NAME, Document, Node
+from opx.core.base.expressions import Pattern
 from opx.core.base.reads import Probe, ProbeKind
 from opx.core.base.time import DAY, HOUR, MINUTE, SECOND
 from opx.core.decide.actions import ActionSpec, Undo
@@ -32,6 +33,7 @@ from opx.core.ingest.signals import Severity
 from opx.errors import ExpressionError
 
 MOST_STEPS = 50
+MOST_INPUTS = 32
 _LIMITS = (
     "ceiling", "cooldown", "breakerAfter", "approvalTtl", "calibratedAfter", "minPFix",
     "environments", "serviceRunsPerHour", "environmentRunsPerHour", "blastRadius", "blindness",
@@ -167,8 +169,10 @@ def _unique(node: Node, names: Iterable[str]) -> None:
 
 
 def _inputs(node: Node) -> dict[str, Input]:
-    inputs = {}
-    for name, entry in node.entries().items():
+    inputs, entries = {}, node.entries()
+    if len(entries) > MOST_INPUTS:
+        raise node.wrong(f"a runbook has at most {MOST_INPUTS} inputs", "make two of it")
+    for name, entry in entries.items():
         if not _INPUT.fullmatch(name):
             raise entry.wrong(f"{name!r} is not a name for an input", "write it like_this")
         inputs[name] = _input(entry)
@@ -178,33 +182,35 @@ def _inputs(node: Node) -> dict[str, Input]:
 def _input(node: Node) -> Input:
     fields = node.fields((), ("type", "pattern", "required", "default"))
     kind = fields["type"].choice(InputType) if "type" in fields else InputType.STRING
-    pattern = fields["pattern"].text() if "pattern" in fields else ""
-    if pattern:
-        _pattern(fields["pattern"], kind)
+    pattern = _pattern(fields["pattern"], kind) if "pattern" in fields else None
     default = None
     if "default" in fields:
         default = _default(fields["default"], kind, pattern)
     required = fields["required"].boolean() if "required" in fields else True
-    return Input(type=kind, pattern=pattern, required=required, default=default)
+    text = pattern.text if pattern else ""
+    return Input(type=kind, pattern=text, required=required, default=default)
 
 
-def _pattern(node: Node, kind: InputType) -> None:
+def _pattern(node: Node, kind: InputType) -> Pattern | None:
+    text = node.text()
+    if not text:
+        return None
     if kind is not InputType.STRING:
         raise node.wrong(f"only text has a pattern, this is of type {kind}")
     try:
-        expressions.matches("", node.text())
+        return Pattern(text)
     except ExpressionError as error:
         raise node.wrong(str(error)) from error
 
 
-def _default(node: Node, kind: InputType, pattern: str) -> str | int | bool:
+def _default(node: Node, kind: InputType, pattern: Pattern | None) -> str | int | bool:
     if kind is InputType.INTEGER:
         return node.integer(-(2**53), 2**53)
     if kind is InputType.BOOLEAN:
         return node.boolean()
     text = node.text()
-    if pattern and not expressions.matches(text, pattern):
-        raise node.wrong(f"{text!r} does not match {pattern}")
+    if pattern and not pattern.matches(text):
+        raise node.wrong(f"{text!r} does not match {pattern.text}")
     return text
 
 
