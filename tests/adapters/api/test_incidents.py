@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from opx.core.act.run import RunStatus
 from opx.core.analyse.insight import Cause, Insight, InsightSource, InsightType
 from opx.core.correlate.episode import Group
 from opx.core.decide import why as explanations
@@ -217,6 +219,36 @@ def test_why_says_each_guard_and_what_would_change_it(
     assert told["results"][0]["retry_at"] == "2026-01-01T00:00:00.000Z"
     assert told["sentences"] == explanations.explain(decision)
     assert len(told["sentences"]) >= 2
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "said"),
+    [
+        (RunStatus.REFUSED, "supervisord does not answer", "refused: supervisord does not answer"),
+        (RunStatus.REFUSED, "halted", "refused: automation is halted here"),
+        (
+            RunStatus.INCONCLUSIVE,
+            "halted, symptom_gone",
+            "inconclusive: automation is halted here; a fresh probe found the service well",
+        ),
+        (RunStatus.NO_EFFECT, "no_effect", "no effect"),
+        (RunStatus.ROLLING_BACK, "", "rolling back"),
+    ],
+)
+def test_why_ends_with_what_each_run_came_to(
+    client: httpx.Client, world: Any, made: Any, status: RunStatus, reason: str, said: str
+) -> None:
+    """However the guards answered: a run that was allowed may not have acted after all."""
+    run = replace(made.run("run-1", "incident-1"), status=status, reason=reason)
+    second = replace(made.run("run-2", "incident-1"), number=2)
+    world.put(made.incident("incident-1", runs=2), second, run)
+
+    told = client.get("/api/v1/incidents/incident-1/why", headers=world.auth()).json()["runs"]
+
+    assert [one["run"] for one in told] == ["run-1", "run-2"]
+    assert (told[0]["status"], told[0]["reason"]) == (status, reason)
+    where = f"{run.proposal.runbook} on {run.proposal.target}"
+    assert told[0]["sentence"] == f"Run 1, {where}: {said}."
 
 
 def test_acknowledging_is_brains_to_do(

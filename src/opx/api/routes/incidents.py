@@ -107,8 +107,13 @@ async def one(
 
 @router.get("/incidents/{id}/why")
 async def why(front: TheFront, by: Reader, id: str) -> JSONResponse:
-    """Every decision about it: each guard's answer, its reason, and what would change it."""
-    return answer({"items": await front.store.read(lambda tx: queries.decisions(tx, id))})
+    """Every decision about it: each guard's answer, its reason, and what would change it; and
+    what its runs came to."""
+
+    def read(tx: ReadTx) -> dict[str, Any]:
+        return {"items": queries.decisions(tx, id), "runs": queries.came_to(tx, id)}
+
+    return answer(await front.store.read(read))
 
 
 @router.get("/incidents/{id}/replay")

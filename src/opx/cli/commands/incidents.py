@@ -208,6 +208,8 @@ def why(id: Id, as_json: AsJson = False, data: Data = None) -> None:
                 for result in decision["results"]
             ),
         )
+    for run in found["runs"]:
+        show.line(show.plain(run["sentence"]))
     return None
 
 

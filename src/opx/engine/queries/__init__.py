@@ -6,6 +6,7 @@ Plain values, ready for the wire but for times, which stay ``Ms`` here. Nothing 
 package changes anything, and nothing that comes out of it holds a secret.
 """
 
+from opx.engine.queries.doing import came_to
 from opx.engine.queries.glance import (
     automation,
     breakers,
@@ -47,6 +48,7 @@ __all__ = [
     "approvals",
     "automation",
     "breakers",
+    "came_to",
     "decisions",
     "documents",
     "entries",
