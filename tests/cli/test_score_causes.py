@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from opx.cli import score as cli
 from opx.cli.client import CommandFailed
 from opx.cli.score.causes import run as score
 
@@ -53,6 +54,14 @@ def test_it_prints_the_nodes_best_first(tmp_path: Path) -> None:
             "onset": 1,
         }
     ]
+
+
+def test_the_case_of_the_help_is_a_case(tmp_path: Path) -> None:
+    """What is shown to be copied gives an answer."""
+    text = cli.score_causes.__doc__ or ""
+    (tmp_path / "case.json").write_text(text[text.index('{"target"') :])
+
+    assert run(tmp_path / "case.json")[0]["node"] == "db"
 
 
 @pytest.mark.parametrize(

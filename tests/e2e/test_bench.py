@@ -245,6 +245,14 @@ def test_halts_are_summed_up() -> None:
     assert (steps.measured, steps.must) == (3, "0")
 
 
+def test_halts_that_came_after_every_step_measured_nothing() -> None:
+    """Nothing could have been started after them: that is no 0."""
+    sent = Sent(accepted=1, refused={}, began=0, ended=1_000, p50_ms=1, p99_ms=2)
+    _, steps = halt._figures([tried(1, 0, 1), tried(1, 0, 1)], sent)
+    assert steps.measured is None
+    assert "nothing measured" in steps.note
+
+
 def test_incidents_of_the_past_are_over_and_still_kept() -> None:
     """All different, each with its episode, none so old that it would be forgotten meanwhile,
     none open, so that nothing but their number is in the way."""
@@ -301,3 +309,11 @@ def test_only_what_is_known_can_be_measured() -> None:
     shown = CliRunner().invoke(tree.app, ["bench", "everything"])
     assert shown.exit_code == 2
     assert "recovery" in shown.output
+
+
+def test_the_help_names_every_figure_and_how_long_it_takes() -> None:
+    """Each word, and the defaults, which differ from figure to figure."""
+    words = " ".join(CliRunner().invoke(tree.app, ["bench", "--help"]).output.split())
+    options = CliRunner().invoke(tree.app, ["bench", "figures", "--help"]).output
+    assert all(f"{what}" in words for what in bench.What)
+    assert "crash 60" in options

@@ -182,9 +182,10 @@ def _figures(tries: list[Try], sent: Sent) -> list[Figure]:
         Figure(
             name="steps started after a halt",
             unit="",
-            measured=sum(one.begun for one in tries),
+            measured=sum(one.begun for one in tries) if free else None,
             must="0",
-            note=f"in {len(tries)} tries: the halt came before the step in {free}, while it was"
+            note=("" if free else "nothing measured: no halt came before a step; ")
+            + f"in {len(tries)} tries: the halt came before the step in {free}, while it was"
             f" under way in {under_way}; starts by the services' own count",
         ),
     ]

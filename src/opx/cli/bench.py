@@ -50,12 +50,25 @@ def bench(
     what: Annotated[What, typer.Argument(help="Which figures.")] = What.ALL,
     as_json: show.AsJson = False,
     seconds: Annotated[
-        float | None, typer.Option(min=1, help="How long each rate or share is measured.")
+        float | None,
+        typer.Option(
+            min=1,
+            help="How long each rate or share is measured.",
+            show_default=f"alerts {ALERTS_S:g}, idle {IDLE_S:g}, replay {REPLAY_S:g}",
+        ),
     ] = None,
     times: Annotated[
-        int | None, typer.Option(min=1, help="How often something is done, or killed.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="How often something is done, or killed.",
+            show_default=f"recovery {RECOVERIES}, crash {KILLS}, page {ACKNOWLEDGED},"
+            f" latency {BREACHES}, halt {HALTS}",
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Picks victims and moments.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Picks victims and moments.", show_default="drawn anew")
+    ] = None,
 ) -> None:
     """Measure opx on this machine; every figure beside its anchor and what it must be."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -39,7 +39,11 @@ class _Bench(TyperGroup):
         return super().parse_args(ctx, args if args == ["--help"] else [word, *rest])
 
 
-app = typer.Typer(cls=_Bench, help="Measure opx, or its detectors: every figure with its anchor.")
+HELP = f"""Measure opx, or its detectors: every figure with its anchor.
+
+`opx bench WORD` measures one of {", ".join(bench.What)}, which is what it does without a word;
+`opx bench detect` the detectors. `opx bench figures --help`: how long and how often."""
+app = typer.Typer(cls=_Bench, help=HELP)
 app.command(FIGURES)(bench.bench)
 
 
@@ -75,6 +79,6 @@ def _draw(stream: Path, out: Path) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise
-        hint = 'pip install "opx-control-plane[plot]"'
+        hint = 'pip install ".[plot]"'
         raise CommandFailed(FAILED, "matplotlib, which draws, is not installed", hint) from error
     drawing.draw(stream, SCORERS, out)
