@@ -81,7 +81,7 @@ def test_anchors_that_cannot_be_read_keep_nothing_from_starting(prepared: Settin
 def test_the_heart_of_front_stops_with_its_log(prepared: Settings) -> None:
     """A front that can keep nothing any more is as good as one that hangs."""
     heart = Heart(-1)
-    assert heart.well()
+    assert heart.well is None, "it has not begun"
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -89,4 +89,5 @@ def test_the_heart_of_front_stops_with_its_log(prepared: Settings) -> None:
         await front.main(prepared, stop, heart)
 
     asyncio.run(main())
+    assert heart.well is not None
     assert not heart.well(), "the log is closed"

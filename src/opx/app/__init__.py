@@ -26,16 +26,17 @@ BEAT_S = 1.0
 
 class Heart:
     """Beats once a second from the event loop into the pipe ``beat`` (-1: nobody listens).
-    ``well`` says no when the process hangs although its loop does not."""
+    ``well``, which the role sets, says no when the process hangs although its loop does not.
+    Until it is set there is no beat: the first one tells the watcher that the start is over."""
 
     def __init__(self, beat: int) -> None:
-        self.well: Callable[[], bool] = lambda: True
+        self.well: Callable[[], bool] | None = None
         self._beat = beat
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._beat < 0:
             return
-        if self.well():
+        if self.well is not None and self.well():
             with contextlib.suppress(OSError):  # full while the watcher is stopped
                 os.write(self._beat, b".")
         loop.call_later(BEAT_S, self.start, loop)

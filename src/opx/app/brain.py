@@ -35,7 +35,8 @@ from opx.engine.ports import Clock, Receiver, Saved, Store
 from opx.settings import Settings
 
 new_event_loop = asyncio.new_event_loop
-TURN_WITHIN_S = 60.0
+TURN_WITHIN_S = 300.0
+"""Of a hundred thousand incidents that end at the same time each takes a millisecond or two."""
 
 log = logging.getLogger("opx.brain")
 

@@ -45,6 +45,7 @@ async def main(settings: Settings, stop: asyncio.Event, heart: Heart) -> None:
         own_pids=partial(_own_pids, settings),
         failpoint=Failpoints.parse(settings.failpoints),
     )
+    heart.well = lambda: True
     try:
         await hands.run(stop)
     finally:

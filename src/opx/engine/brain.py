@@ -60,6 +60,8 @@ OVERDUE: Ms = 2 * SECOND
 """A run this long past due has lost its wake-up: the sweep wakes it again, once a minute."""
 UNANSWERED: Ms = MINUTE
 """So has an incident that nobody has explained for so long. In a storm the wake-ups queue."""
+MOST_WOKEN = 400
+"""Incidents that one commit wakes again: after a storm there are tens of thousands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,8 +228,11 @@ class Brain:
         if changed or now >= self._look_at:
             first = self._said is None
             idle = await self.parts.store.read(lambda tx: self._idle(tx, first, changed))
-        if overdue or idle:
-            await self.parts.store.write(lambda tx: self._wake(tx, overdue, idle, now))
+        if overdue:
+            await self.parts.store.write(lambda tx: self._go_on(tx, overdue, now))
+        for begin in range(0, len(idle), MOST_WOKEN):  # between two of them others may write
+            some = idle[begin : begin + MOST_WOKEN]
+            await self.parts.store.write(lambda tx, some=some: self._wake(tx, some, now))  # type: ignore[misc]
         if changed or now >= self._look_at:
             self._look_at = now + UNANSWERED
         self._said, self._journal = known, newest
@@ -252,10 +257,12 @@ class Brain:
             or (incident.runs and _worth_asking_again(tx, incident, modes, changed))
         ]
 
-    def _wake(self, tx: WriteTx, overdue: list[Run], idle: list[Incident], now: Ms) -> None:
+    def _go_on(self, tx: WriteTx, overdue: list[Run], now: Ms) -> None:
         for run in overdue:
             again = f"{RUN}/{run.id}/{run.version}/{now // UNANSWERED}"
             self.parts.wake(tx, again, RUN, run=run.id)
+
+    def _wake(self, tx: WriteTx, idle: Sequence[Incident], now: Ms) -> None:
         # One by one, so that one that cannot be answered keeps no other waiting.
         size = 1 if len(idle) <= AT_ONCE else AT_ONCE
         for first in range(0, len(idle), size):
