@@ -26,6 +26,8 @@ _LOOPS = re.compile(rf"\.{_BETWEEN}(?:all|exists|exists_one|existsOne|map|filter
 """Macros that walk a list, by each name the evaluator knows them by: what stands within one is
 done for each entry, so that a few of them, one in another, never come to an end."""
 _cel = celext.load()
+_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What the evaluator raises over facts of another shape. It does not say so itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Expression:
         another shape, or whatever else stands in the way: facts are what somebody sent."""
         try:
             value = self._program.execute(dict(facts))
-        except Exception as error:  # the evaluator does not say what it raises
+        except _ERRORS as error:
             raise ExpressionError(f"{self.text!r} could not be evaluated: {error}") from error
         if not isinstance(value, bool):
             raise ExpressionError(f"{self.text!r} is not a yes or no but {value!r}")
