@@ -125,6 +125,22 @@ def test_a_value_goes_whole_when_its_name_is_a_secrets() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password", "passwd", "passphrase", "passcode", "pass", "pwd", "secret", "token",
+        "credential", "credentials", "authorization", "api_key", "access-key", "privatekey",
+        "account_key", "signing-key", "encryptionKey",
+    ],
+)  # fmt: skip
+def test_each_name_of_a_secret_is_known_in_any_case(name: str) -> None:
+    """At the start of a text, after a word, with a number, whatever letters are capitals."""
+    for spelled in (name, name.upper(), name.capitalize(), f"my_{name}", f"{name}2"):
+        for before in ("", "x ", "\n"):
+            told = masking.text(f"{before}{spelled}=hunter2")
+            assert told == f"{before}{spelled}=[masked]"
+
+
 def test_nested_values_are_masked() -> None:
     """Names and texts count at every depth; everything under a secret's name goes."""
     data = {

@@ -56,9 +56,14 @@ _QUOTED = r"""
 """
 _ASSIGNMENT = re.compile(
     rf"""
-    (   (?: pass(?:word|wd|phrase|code) | (?<![a-z0-9])pass | (?-i:(?<=[a-z0-9])Pass) | pwd
-          | secret | token | credentials? | authorization
-          | (?:api|access|private|account|signing|encryption)[_-]?key )
+    (   (?-i: [PpSsTtCcAaEe] )  # first, and in both cases: what begins otherwise costs nothing
+        (?: (?<=p) (?: ass(?:word|wd|phrase|code) | (?<![a-z0-9].)ass | (?-i:(?<=[a-z0-9]P)ass)
+                     | wd | rivate[_-]?key )
+          | (?<=s) (?: ecret | igning[_-]?key )
+          | (?<=t) oken
+          | (?<=c) redentials?
+          | (?<=a) (?: uthorization | (?:pi|ccess|ccount)[_-]?key )
+          | (?<=e) ncryption[_-]?key )
         \d{{0,3}} \\{{0,2}}["']? \s{{0,8}} [=:] \s{{0,8}} )
     (?!\[masked\])
     (?: (?:bearer|basic|token) \s{{1,8}} )?
@@ -150,16 +155,21 @@ def _names_a_secret(name: str) -> bool:
 
 def _once(value: str) -> str:
     value = _PRIVATE_KEY.sub(MASK, value)
-    value = _COOKIE.sub(rf"\1{MASK}", value)  # the whole of it, before parts of it are masked
+    value = _COOKIE.sub(_after_name, value)  # the whole of it, before parts of it are masked
     if _AWS_KEY.search(value):
         value = _AWS_KEY.sub(MASK, _AWS_SECRET.sub(MASK, value))
     value = _TOKEN.sub(MASK, value)
     value = _JWT.sub(lambda found: MASK if found[1] else found[0], value)
-    value = _ASSIGNMENT.sub(rf"\1{MASK}", value)
-    value = _BEARER.sub(rf"\1{MASK}", value)
+    value = _ASSIGNMENT.sub(_after_name, value)
+    value = _BEARER.sub(_after_name, value)
     value = _BASIC.sub(_basic, value)
-    value = _URL_TOKEN.sub(rf"\1{MASK}", value)
-    return _URL_PASSWORD.sub(rf"\1{MASK}", value)
+    value = _URL_TOKEN.sub(_after_name, value)
+    return _URL_PASSWORD.sub(_after_name, value)
+
+
+def _after_name(found: re.Match[str]) -> str:
+    """What stands before a secret stays. As a template this costs three times as much."""
+    return f"{found[1]}{MASK}"
 
 
 def _basic(found: re.Match[str]) -> str:
