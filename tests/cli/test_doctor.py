@@ -26,11 +26,13 @@ from opx.adapters.locks import FileLock
 from opx.adapters.stores import sqlite
 from opx.adapters.stores.sql import SqlStore
 from opx.adapters.system import SystemClock
+from opx.app import documents
 from opx.cli.commands import doctor
 from opx.core.ingest import checks
 from opx.core.ingest.checks import Reason, Refusal
 from opx.core.ingest.signals import Severity
 from opx.core.notify.notice import Delivery, DeliveryStatus, Edge, Notice
+from opx.engine import documents as kept
 from opx.engine.beats.health import BrainState, LoopState
 from opx.engine.beats.sealing import Sealer
 from opx.errors import Unavailable
@@ -218,6 +220,73 @@ def test_a_stored_document_that_cannot_be_read(opx: Opx, prepared: Path) -> None
         database.commit()
 
     assert "cannot be read any more" in findings(opx)["documents"]
+
+
+def teach(data: Path, *services: tuple[str, str, str]) -> None:
+    """Keep Service documents in shop: name, target and health, as they are written."""
+    text = "---".join(
+        f"""
+apiVersion: opx/v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{environment: shop, target: "{target}", health: {health}}}
+"""
+        for name, target, health in services
+    )
+    checked = documents.check(text, "shop.yaml", [])
+
+    async def once() -> None:
+        store = SqlStore(f"sqlite:///{data / 'opx.db'}")
+        try:
+            await store.write(lambda tx: tx.add(*(kept.stored(one, "a", 0) for one in checked)))
+        finally:
+            await store.close()
+
+    asyncio.run(once())
+
+
+def test_a_target_that_cannot_be_asked(opx: Opx, prepared: Path, daemon: Any) -> None:
+    """Before a repair needs it: no supervisord, a program that it does not know, a login that is
+    not there. A program that is there is well, running or not; one that is down has an incident,
+    and so has what refuses its health probe."""
+    refused = '{http: "http://127.0.0.1:1/health"}'
+    gone = f"unix://{prepared}/none.sock"
+    teach(
+        prepared,
+        ("runs", daemon.target("web"), refused),
+        ("stopped", daemon.target("idle"), refused),
+        ("gone", f"{gone}#web", refused),
+        ("strange", daemon.target("nobody"), refused),
+        ("locked", f"{daemon.url}#web", refused),
+        ("mute", daemon.target("web"), f'{{process: "{gone}#web"}}'),
+    )
+
+    result = opx("doctor", "--json")
+
+    found = {one["wrong"]: one["mend"] for one in result.json["findings"]}
+    assert result.code == 1
+    assert [wrong.partition(": ")[0] for wrong in found] == [
+        "the target of shop/gone cannot be asked",
+        "the target of shop/locked cannot be asked",
+        "the health of shop/mute cannot be asked",
+        "the target of shop/strange cannot be asked",
+    ]
+    assert all("opx apply" in mend for mend in found.values())
+    words = " ".join(found)
+    assert f"supervisord does not answer for web at {prepared}/none.sock" in words
+    assert f"supervisord knows no program nobody at {daemon.folder}/s.sock" in words
+    assert "supervisord wants a login" in words
+
+
+def test_only_so_many_addresses_are_asked(opx: Opx, prepared: Path, monkeypatch: Any) -> None:
+    """The first by name, however many services there are."""
+    monkeypatch.setattr("opx.cli.checks.MOST_ASKED", 2)
+    health = '{http: "http://127.0.0.1:1/health"}'
+    teach(prepared, *((name, f"unix://{prepared}/s.sock#web", health) for name in "abc"))
+
+    wrong = [one["wrong"] for one in opx("doctor", "--json").json["findings"]]
+
+    assert [one.partition(": ")[0] for one in wrong] == ["the target of shop/a cannot be asked"]
 
 
 def seal(data: Path) -> None:

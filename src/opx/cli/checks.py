@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What ``opx doctor`` reads in the data folder: the database, the keys, the journal, brain.
+"""What ``opx doctor`` reads in the data folder: the database, the keys, the journal, brain; and
+whether what the documents there name can be asked.
 
 Each check yields what is wrong and the mend, and changes nothing: the database is opened to
 be read only, and nothing that could be large is read whole without a bound on time.
@@ -11,19 +12,26 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 from opx.adapters import locks
 from opx.adapters.anchors import AnchorFile
+from opx.adapters.clients.logins import Logins
 from opx.adapters.keys import SIGN, VERIFY, KeySigner, KeyVerifier
 from opx.adapters.link import BrainClient
+from opx.adapters.probes.network import NetworkProber
 from opx.adapters.stores import rows, sqlite
+from opx.adapters.system import SystemClock
 from opx.app import documents
 from opx.cli.commands.doctor import Finding
+from opx.core.base.reads import Answer, Probe, ProbeKind
 from opx.core.base.time import SECOND, Ms
+from opx.core.ingest.services import Service
+from opx.engine.beats.case import Knowledge
 from opx.engine.beats.health import MOST_LAG
 from opx.engine.journal import audit
 from opx.engine.ports import Entry, Seal, StoredDocument
@@ -36,6 +44,10 @@ LATELY_S = 3_600
 GROWS = 10
 """Refused items within ``LATELY_S``."""
 AHEAD: Ms = 60 * SECOND
+MOST_ASKED, AT_ONCE = 200, 50
+"""Addresses of services that are asked, the first by name, and how many of them together."""
+ASK_WITHIN: Ms = 2 * SECOND
+"""How long each may take."""
 _RESTORE = "stop opx and restore opx.db from a backup"
 
 
@@ -57,7 +69,7 @@ def database(settings: Settings) -> Iterator[Finding]:
             if damage:
                 yield Finding("database", f"{path} is damaged: {damage}", _RESTORE)
                 return
-            for check in (_documents, _journal, _notices, _quarantine):
+            for check in (_documents, _services, _journal, _notices, _quarantine):
                 yield from check(settings, connection)
     except (OpxError, sqlite3.Error) as error:
         locked = "locked" in str(error)
@@ -86,14 +98,55 @@ def _quick_check(connection: sqlite3.Connection) -> str:
 
 
 def _documents(settings: Settings, connection: sqlite3.Connection) -> Iterator[Finding]:
-    codec = rows.of(StoredDocument)
-    found = connection.execute(f"SELECT {codec.selected} FROM documents ORDER BY id")
-    for problem in documents.bind([codec.decode(*row) for row in found]).problems:
+    for problem in _known(connection).problems:
         yield Finding(
             "documents",
             f"{problem.id} cannot be read any more: {problem.error}; {problem.means}",
             f"mend it and apply it again: opx apply -f FILE ({problem.id})",
         )
+
+
+def _known(connection: sqlite3.Connection) -> Knowledge:
+    codec = rows.of(StoredDocument)
+    found = connection.execute(f"SELECT {codec.selected} FROM documents ORDER BY id")
+    return documents.bind([codec.decode(*row) for row in found])
+
+
+def _services(settings: Settings, connection: sqlite3.Connection) -> Iterator[Finding]:
+    """Whether what opx acts on and what it asks can be reached, before a repair needs it. What
+    says no is none of this: that is an incident's."""
+    declared = sorted(_known(connection).catalogue.services.items())
+    named = [one for _, service in declared for one in _addresses(service)][:MOST_ASKED]
+    answers = asyncio.run(_asked(settings, [probe for *_, probe in named]))
+    for (service, field, probe), answer in zip(named, answers, strict=True):
+        if answer.ok is None:
+            place = f"{service.environment}/{service.name}"
+            wrong = f"the {field} of {place} cannot be asked: {answer.detail}"
+            mend = f"mend '{field}' of Service {service.name}: opx apply -f FILE"
+            if probe.kind is ProbeKind.PROCESS:
+                mend = f"start that supervisord, give supervisors.toml its login, or {mend}"
+            yield Finding("service", wrong, mend)
+
+
+def _addresses(service: Service) -> Iterator[tuple[Service, str, Probe]]:
+    """What a Service document names, each with its field there."""
+    if service.target:
+        target = Probe(kind=ProbeKind.PROCESS, address=service.target, timeout=ASK_WITHIN)
+        yield service, "target", target
+    if service.health is not None:
+        probe = service.health.probe
+        yield service, "health", replace(probe, timeout=min(probe.timeout, ASK_WITHIN))
+
+
+async def _asked(settings: Settings, probes: Sequence[Probe]) -> list[Answer]:
+    prober = NetworkProber(SystemClock(), Logins(settings.supervisors))
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(probe: Probe) -> Answer:
+        async with turn:
+            return await prober.ask(probe.address, probe)
+
+    return await asyncio.gather(*map(ask, probes))
 
 
 def _journal(settings: Settings, connection: sqlite3.Connection) -> Iterator[Finding]:
