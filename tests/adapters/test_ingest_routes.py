@@ -380,6 +380,52 @@ def test_a_body_is_bounded_however_long_it_says_it_is() -> None:
     run(check, limit)
 
 
+def test_bodies_that_do_not_end_fill_no_memory() -> None:
+    """Of one token, and of all, so many bytes are kept that were not taken in yet; the next ones
+    are told to come back, and once room is made they are taken."""
+    goes_on, waiting = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b" " * 900
+        waiting.release()
+        await goes_on.wait()
+        yield json.dumps([POINT]).encode()
+
+    async def check(door: Door) -> None:
+        def begin(token: str) -> asyncio.Task[httpx.Response]:
+            headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+            return asyncio.create_task(
+                door.client.post("/metrics", content=body(), headers=headers)
+            )
+
+        begun = []
+        for token in ("agent", "agent", "orders-agent", "orders-agent"):
+            begun.append(begin(token))
+            await waiting.acquire()
+            if len(begun) == 2:
+                refused = await begin("agent")
+                assert code(refused) == (503, "unavailable")
+                assert refused.headers["retry-after"] == "1"
+        assert code(await begin("root")) == (503, "unavailable")
+        goes_on.set()
+        assert [(await one).status_code for one in begun] == [202] * 4
+        assert (await begin("root")).status_code == 202
+
+    run(check, Limits(body=1_000, unfinished=2_500, all_unfinished=4_400))
+
+
+def test_what_is_decompressed_takes_room_too() -> None:
+    """A small body that becomes a large one counts as what it becomes."""
+    body = gzip.compress(json.dumps([POINT]).encode().ljust(1_000))
+
+    async def check(door: Door) -> None:
+        answer = await door.post("/metrics", body, headers={"Content-Encoding": "gzip"})
+        assert code(answer) == (503, "unavailable")
+        assert (await door.post("/metrics", [POINT])).status_code == 202
+
+    run(check, Limits(body=1_000, unfinished=900))
+
+
 def test_gzip_is_read_up_to_the_limit() -> None:
     """A body of exactly the limit passes, compressed or not; a broken one is 400."""
     body = json.dumps([POINT]).encode().ljust(1_000)

@@ -5,7 +5,7 @@
 Plain Starlette, because this is the hot path. A route reads a bounded body, hands it to
 the intake and answers when it is on disk. 2xx: all of it is kept. 422: some items were
 refused, each named, and the others are kept. 429 is the sender's own limit, 503 ours. It
-must never read more than the limit, nor acknowledge before the intake returns.
+must never acknowledge before the intake returns.
 
     POST /metrics               points, columns of points, samples: adapters/wires/forms.py
     POST /logs                  log lines, JSON or NDJSON: adapters/wires/logs.py
@@ -17,7 +17,6 @@ must never read more than the limit, nor acknowledge before the intake returns.
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.requests import ClientDisconnect, Request
@@ -26,10 +25,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from opx.api import access, problems
+from opx.api.bodies import Room
 from opx.core.base.time import SECOND
 from opx.core.decide.roles import Permission
 from opx.engine.intake import Intake, Receipt
-from opx.errors import BadInput, OpxError, TooLarge
+from opx.errors import OpxError
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
@@ -50,7 +50,6 @@ PATHS: dict[str, str] = {
     "/hooks/alertmanager": "alertmanager",
 }
 """The wire of each path."""
-_GZIP_WINDOW = 31
 Receiver = Callable[[Request], Awaitable[Response]]
 
 
@@ -59,7 +58,10 @@ def routes(intake: Intake) -> list[Route]:
 
     The application they are put into has ``state.access`` and ``state.refusals``.
     """
-    return [Route(path, _receiver(intake, wire), methods=["POST"]) for path, wire in PATHS.items()]
+    room = Room(intake.limits)
+    return [
+        Route(path, _receiver(intake, wire, room), methods=["POST"]) for path, wire in PATHS.items()
+    ]
 
 
 class Direct:
@@ -80,10 +82,10 @@ class Direct:
         await response(scope, receive, send)
 
 
-def _receiver(intake: Intake, wire: str) -> Receiver:
+def _receiver(intake: Intake, wire: str, room: Room) -> Receiver:
     async def receive(request: Request) -> Response:
         try:
-            return await _receive(request, intake, wire)
+            return await _receive(request, intake, wire, room)
         except OpxError as error:
             return problems.of(error)
         except ClientDisconnect:
@@ -92,7 +94,7 @@ def _receiver(intake: Intake, wire: str) -> Receiver:
     return receive
 
 
-async def _receive(request: Request, intake: Intake, wire: str) -> Response:
+async def _receive(request: Request, intake: Intake, wire: str, room: Room) -> Response:
     sender = await access.enter(request, Permission.INGEST)
     wait = intake.admit(sender.name)
     if wait:
@@ -101,8 +103,8 @@ async def _receive(request: Request, intake: Intake, wire: str) -> Response:
     unwanted = _unwanted(request, MEDIA_TYPES[wire])
     if unwanted:
         return problems.problem(415, "unsupported_type", unwanted)
-    body = await _body(request, intake.limits.body)
-    receipt = await intake.take(wire, body, sender.name, sender.services)
+    with room.body(sender.name) as body:
+        receipt = await intake.take(wire, await body.read(request), sender.name, sender.services)
     if receipt.rejected:
         return _refused(receipt)
     if wire == "alerts":
@@ -131,34 +133,3 @@ def _unwanted(request: Request, wanted: frozenset[str]) -> str:
         return f"send it as {' or '.join(sorted(wanted))}"
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     return "" if encoding in ("identity", "gzip") else "send it plain or with gzip"
-
-
-async def _body(request: Request, most: int) -> bytes:
-    """The body, decompressed. ``TooLarge`` as soon as it is known to exceed ``most`` bytes."""
-    length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > most):
-        raise TooLarge(f"a body has at most {most} bytes")
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise TooLarge(f"a body has at most {most} bytes")
-        parts.append(part)
-    body = b"".join(parts)
-    zipped = request.headers.get("content-encoding", "").strip().lower() == "gzip"
-    return _unzipped(body, most) if zipped else body
-
-
-def _unzipped(body: bytes, most: int) -> bytes:
-    stream = zlib.decompressobj(_GZIP_WINDOW)
-    try:
-        # One byte more than is taken: enough to tell "exactly" from "too much".
-        plain = stream.decompress(body, most + 1)
-    except zlib.error:
-        raise BadInput("the body is not gzip") from None
-    if len(plain) > most:
-        raise TooLarge(f"a body has at most {most} bytes once decompressed")
-    if not stream.eof or stream.unused_data:
-        raise BadInput("the gzip body is cut off or followed by something else")
-    return plain

@@ -74,9 +74,12 @@ class SeriesBook(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """``body``: bytes, before and after decompression. ``quota``: of each caller."""
+    """``body``: bytes, before and after decompression. ``unfinished``: bytes of bodies that were
+    not taken in yet, of each caller and of all. ``quota``: of each caller."""
 
     body: int = 4 << 20
+    unfinished: int = 16 << 20
+    all_unfinished: int = 64 << 20
     quota: Quota = field(default_factory=Quota)
 
 
