@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from opx.core.incident.incident import Incident
 from opx.engine import queries
 from opx.engine.access import Access, Principal
 from opx.engine.beats.case import Knowledge
+from opx.engine.documents import Checked
 from opx.engine.people import Ask, People
-from opx.engine.ports import ReadTx
+from opx.engine.ports import ReadTx, StoredDocument
 from opx.testing import virtual
 from opx.testing.town import Town
 
@@ -52,11 +53,16 @@ class Office:
         async def known() -> Knowledge:
             return self.town.knowledge
 
+        async def checking(
+            text: str, source: str, known: Sequence[StoredDocument]
+        ) -> Sequence[Checked]:
+            return documents.check(text, source, known)
+
         self.people = People(
             store=store,
             clock=clock,
             access=Access(store, clock),
-            check=documents.check,
+            check=checking,
             knowledge=known,
         )
 

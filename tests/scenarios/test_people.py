@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -23,10 +23,11 @@ from opx.core.ingest.signals import Alert, Identity, Severity
 from opx.engine import journal, queries
 from opx.engine.access import Access, Principal
 from opx.engine.beats.case import Knowledge
+from opx.engine.documents import Checked
 from opx.engine.journal import replay, suppressed
 from opx.engine.people import Ask, People
 from opx.engine.people.silences import Quiet
-from opx.engine.ports import Batch, Entry, ReadTx
+from opx.engine.ports import Batch, Entry, ReadTx, StoredDocument
 from opx.testing import virtual
 from opx.testing.scenario import Town
 
@@ -67,11 +68,16 @@ class Office:
         async def known() -> Knowledge:
             return self.town.knowledge
 
+        async def checking(
+            text: str, source: str, known: Sequence[StoredDocument]
+        ) -> Sequence[Checked]:
+            return documents.check(text, source, known)
+
         self.people = People(
             store=store,
             clock=clock,
             access=Access(store, clock),
-            check=documents.check,
+            check=checking,
             knowledge=known,
         )
 

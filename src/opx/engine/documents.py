@@ -9,7 +9,7 @@ kept without waking anybody. It never reads YAML: a ``Check`` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -47,6 +47,8 @@ class Checked:
 Check = Callable[[str, str, Sequence[StoredDocument]], Sequence[Checked]]
 """``check(text, source, known)``: every document of ``text``, bound, its references resolved
 in itself and ``known``, whose namesakes it replaces. ``DocumentError`` on the first bad one."""
+Checking = Callable[[str, str, Sequence[StoredDocument]], Awaitable[Sequence[Checked]]]
+"""A ``Check`` that is waited for."""
 
 
 class Change(StrEnum):

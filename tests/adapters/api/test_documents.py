@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +17,7 @@ import httpx
 from opx.app import documents
 from opx.core.decide.roles import Role
 from opx.core.ingest.mapping import MappingRule
-from opx.engine.documents import stored
+from opx.engine.documents import Checked, stored
 from opx.engine.ports import StoredDocument
 
 POLICY = "apiVersion: opx/v1\nkind: Policy\nmetadata: {name: default}\nspec: {}\n"
@@ -51,6 +54,31 @@ def test_documents_are_applied_each_with_its_own_text(
     assert "kind: Runbook" not in rows["Service/shop/orders"]["text"]
     assert rows["Runbook/restart"]["applied_by"] == "author"
     assert rows["Runbook/restart"]["applied_at"] == "2026-01-01T00:00:00.000Z"
+
+
+def test_a_text_that_takes_long_to_check_holds_up_no_halt(client: httpx.Client, world: Any) -> None:
+    """Whoever has to stop opx is answered while somebody's documents are still read."""
+    begun, halted = threading.Event(), threading.Event()
+
+    def slow(text: str, source: str, known: Sequence[StoredDocument]) -> Sequence[Checked]:
+        begun.set()
+        assert halted.wait(10)
+        return documents.check(text, source, known)
+
+    world.front.check = slow
+    with ThreadPoolExecutor(1) as elsewhere:
+        ask = {"headers": world.auth(), "content": POLICY.encode()}
+        planned = elsewhere.submit(client.post, "/api/v1/documents/plan", **ask)
+        assert begun.wait(10)
+        answer = client.post(
+            "/api/v1/automation/halt",
+            headers=world.auth(Role.OPERATOR),
+            json={"scope": "all", "reason": "now"},
+        )
+        halted.set()
+
+    assert answer.status_code == 200
+    assert planned.result().status_code == 200
 
 
 def journalled(client: httpx.Client, world: Any) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ async def plan(
     """Check documents against those in force and say what applying them would change."""
     text = await _text(request)
     known = await front.store.read(queries.stored_documents)
-    checked = front.check(text, source, known)
+    checked = await front.checked(text, source, known)
     policy = (await front.knowledge()).policy
     return answer({"documents": documents.plan(checked, known, policy)})
 

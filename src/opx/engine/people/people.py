@@ -15,7 +15,7 @@ from opx.core.decide.roles import Permission
 from opx.engine import access, documents, journal, queries
 from opx.engine.access import Access, Wanted
 from opx.engine.beats.case import Knowledge
-from opx.engine.documents import Check
+from opx.engine.documents import Checking
 from opx.engine.people.incidents import Incidents
 from opx.engine.people.once import Ask, Desk
 from opx.engine.people.silences import Silences
@@ -30,7 +30,7 @@ class People:
     store: Store
     clock: Clock
     access: Access
-    check: Check
+    check: Checking
     knowledge: Callable[[], Awaitable[Knowledge]]
     desk: Desk = field(init=False)
     incidents: Incidents = field(init=False)
@@ -102,7 +102,7 @@ class People:
     async def apply_documents(self, ask: Ask, text: str, source: str) -> dict[str, Any]:
         """Apply every document of ``text``, or none. What is unchanged stays as it was."""
         known = await self.store.read(queries.stored_documents)
-        checked = self.check(text, source, known)
+        checked = await self.check(text, source, known)
         policy = (await self.knowledge()).policy
         looser = [name for one in checked for name in documents.loosened(policy, one)]
         await self._may_loosen(ask, looser)
