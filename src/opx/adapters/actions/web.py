@@ -40,6 +40,8 @@ _PORTS = {"http": 80, "https": 443}
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 """Addresses of IPv4 as NAT64 writes them; a network's own are in the other."""
 _TRANSLATED_HERE = ipaddress.IPv6Network("64:ff9b:1::/48")
+_HOSTS_OWN = ipaddress.IPv4Address("168.63.129.16")
+"""Where a virtual machine in Azure reaches the host it runs on; nobody else can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +155,11 @@ def _public(text: str) -> bool:
         wrapped = address.ipv4_mapped or address.sixtofour
         if address in _TRANSLATED:
             wrapped = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if address in _TRANSLATED_HERE:
+        if address in _TRANSLATED_HERE or address.is_site_local:
             return False
         address = wrapped or address
     closed = address.is_multicast or address.is_reserved or address.is_unspecified
-    return address.is_global and not closed
+    return address.is_global and not closed and address != _HOSTS_OWN
 
 
 def _media(body: bytes) -> str:
