@@ -2,12 +2,14 @@
 
 """What commands print: JSON when asked, otherwise tables that can be read at a glance.
 
-Whatever came from elsewhere is escaped, so that no name or text can colour the screen.
+Everything goes to the terminal through here. Whatever came from elsewhere is escaped, so that
+no name or text can colour the screen, move about on it, or be read in another order.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,30 +30,47 @@ COLOURS = {
     "halted": "bold red", "dead": "bold red", "deny": "bold red", "worse": "bold red",
     "open": "bold yellow", "ask": "yellow", "waiting": "yellow", "mitigating": "cyan",
     "added": "green", "changed": "yellow", "reformatted": "dim", "unchanged": "dim",
+    "would add": "green", "would change": "yellow", "would reformat": "dim",
 }  # fmt: skip
+NAMES = frozenset({"environment", "id", "name", "run", "runbook", "service"})
+"""Columns of what is typed again: the others break where a line is too short for all, and words
+of up to ``WORD`` characters do not."""
+WORD = 12
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What a terminal obeys instead of showing it: control characters (C0 and C1), what turns the
+order of reading (Unicode TR 9) or ends a line, and halves of characters, which it cannot have."""
 
 
-def console() -> Console:
-    return Console(highlight=False)
+def console(*, aside: bool = False) -> Console:
+    """``aside``: on standard error."""
+    return Console(stderr=aside, highlight=False)
 
 
-def as_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2))
+def as_json(value: object, indent: int | None = 2) -> None:
+    typer.echo(json.dumps(value, indent=indent))
 
 
 def word(text: object) -> str:
     """A word in the colour of what it means."""
     colour = COLOURS.get(str(text))
-    return f"[{colour}]{escape(str(text))}[/]" if colour else escape(str(text))
+    return f"[{colour}]{text}[/]" if colour else plain(text)
 
 
-def line(text: str) -> None:
-    """One line of markup; what is put into it must be escaped (``word``, ``plain``)."""
-    console().print(text, soft_wrap=True)
+def line(text: str, *, aside: bool = False) -> None:
+    """Markup, mostly one line; what is put into it must be escaped (``word``, ``plain``)."""
+    seen = "\n".join(visible(each) for each in text.split("\n"))
+    console(aside=aside).print(seen, soft_wrap=True)
 
 
 def plain(text: object) -> str:
-    return escape(str(text))
+    return escape(visible(str(text)))
+
+
+def visible(text: str) -> str:
+    """``text`` in one line, in which what a terminal would obey stands as ``\\x1b`` or so."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -60,12 +79,17 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) ->
     if not listed:
         line(f"{plain(title)}: none")
         return
-    made = Table(title=title, title_justify="left", box=None, header_style="dim")
-    for head in heads:
-        made.add_column(head)
+    made = Table(title=plain(title), title_justify="left", box=None, header_style="dim")
+    made.pad_edge, made.collapse_padding = False, True
+    for head, *cells in zip(heads, *listed, strict=True):
+        words = " ".join(map(str, (head, *cells))).split()
+        least = min(WORD, max(map(len, words)))
+        made.add_column(head, no_wrap=head in NAMES, min_width=least, overflow="fold")
     for row in listed:
         made.add_row(*(word("" if cell is None else cell) for cell in row))
-    console().print(made)
+    out = console()
+    out.width = max(out.width, out.measure(made).minimum)
+    out.print(made)
 
 
 def problems(rows: Iterable[dict[str, Any]]) -> None:

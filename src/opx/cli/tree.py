@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import typer
-from rich.console import Console
 
 from opx import __version__
 from opx.cli import detect, playground, score, show, up
@@ -49,7 +48,7 @@ def version(as_json: show.AsJson = False) -> None:
     """Which opx this is."""
     if as_json:
         return show.as_json({"version": __version__})
-    return typer.echo(__version__)
+    return show.line(__version__)
 
 
 for command in (
@@ -104,8 +103,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _fail(code: int, message: str, hint: str) -> int:
-    console = Console(stderr=True, highlight=False)
-    console.print(f"[bold red]opx:[/] {show.plain(message)}", soft_wrap=True)
+    show.line(f"[bold red]opx:[/] {show.plain(message)}", aside=True)
     if hint and hint not in message:
-        console.print(f"  [dim]{show.plain(hint)}[/]", soft_wrap=True)
+        show.line(f"  [dim]{show.plain(hint)}[/]", aside=True)
     return code

@@ -5,7 +5,6 @@ did not, and the proof of it."""
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Annotated
 
@@ -31,13 +30,13 @@ def watch(as_json: AsJson = False, data: Data = None) -> None:
             for id, row in Client(data).stream(last):
                 last = id
                 if row and as_json:
-                    typer.echo(json.dumps(row))
+                    show.as_json(row, indent=None)
                 elif row:
                     show.line(show.entry(row))
         except CommandFailed as failed:
             if failed.code != UNREACHABLE or not last:
                 raise
-            typer.echo(f"opx: {failed}; going on when it is back", err=True)
+            show.line(f"opx: {show.plain(failed)}; going on when it is back", aside=True)
         time.sleep(RECONNECT_S)
 
 
@@ -125,7 +124,7 @@ def verify(as_json: AsJson = False, data: Data = None) -> None:
     client = Client(data)
     report = client.get("/audit/verify")
     while report["ok"] and report["more"]:
-        typer.echo(f"opx: {report['sealed']} entries are proven; going on", err=True)
+        show.line(f"opx: {report['sealed']} entries are proven; going on", aside=True)
         report = client.get("/audit/verify", after=report["sealed"], head=report["head"])
     if as_json:
         show.as_json(report)

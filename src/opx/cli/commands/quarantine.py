@@ -58,7 +58,9 @@ def show_one(
             f"replayed {show.moment(found['replayed_at'])} by"
             f" {show.plain(found['replayed_by'])}: {show.word(found['result'])}"
         )
-    return show.line(show.plain(found["item"]))
+    for line in found["item"].split("\n"):
+        show.line(show.plain(line))
+    return None
 
 
 @app.command()
