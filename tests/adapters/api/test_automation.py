@@ -5,14 +5,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from opx.core.correlate.episode import Group
 from opx.core.decide.case import Breaker, TrackRecord
 from opx.core.decide.roles import Role
+from opx.core.detect.finding import FindingState
+from opx.core.incident.incident import Status
+from opx.core.ingest.signals import Identity
 from opx.engine.people import once
+from opx.testing.contracts import samples
 
 
 def kinds(client: httpx.Client, world: Any) -> list[str]:
@@ -346,6 +352,45 @@ def test_the_same_key_does_a_thing_once(client: httpx.Client, world: Any) -> Non
     assert (other.status_code, other.json()["code"]) == (409, "conflict")
     assert neighbour.status_code == 200
     assert kinds(client, world) == ["automation.halted", "automation.halted"]
+
+
+@pytest.mark.parametrize(
+    ("status", "group", "fires", "state"),
+    [
+        (None, "orders", True, "well"),
+        (Status.RESOLVED, "orders", True, "well"),
+        (Status.OPEN, "orders", True, "unwell"),
+        (Status.OPEN, "orders", False, "recovered"),
+        (Status.MITIGATING, "orders", True, "being repaired"),
+        (Status.MITIGATED, "orders", True, "recovered"),
+        (Status.OPEN, "store", True, "unwell"),
+        (Status.MITIGATING, "store", True, "unwell"),
+        (Status.MITIGATED, "store", False, "recovered"),
+    ],
+)
+def test_how_a_service_is(
+    taught: httpx.Client,
+    world: Any,
+    made: Any,
+    status: Status | None,
+    group: str,
+    fires: bool,
+    state: str,
+) -> None:
+    """By what still fires and what is done about it: an incident is open for a while after
+    its service is well again. A caller that suffers is not what is repaired."""
+    whose = Identity("shop", "orders", "10.0.0.7")
+    firing = FindingState.FIRING if fires else FindingState.CLEARED
+    world.put(replace(samples.finding("f", state=firing), identity=whose))
+    if status is not None:
+        of = {"group": Group("shop", group), "services": (group, "orders")}
+        world.put(made.incident("incident-1", status=status, **of))
+
+    (service,) = taught.get("/api/v1/services", headers=world.auth()).json()["items"]
+    shown = taught.get("/", headers=world.auth()).text
+
+    assert service["state"] == state
+    assert f"<td>{state}</td>" in shown
 
 
 def test_status_at_a_glance(taught: httpx.Client, world: Any, made: Any) -> None:

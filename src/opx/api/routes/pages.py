@@ -118,10 +118,7 @@ def _body(seen: dict[str, Any]) -> str:
         for name, state in seen["processes"].items()
     )
     mode = f'<span class="{tone}">{escape(seen["automation"])}</span>'
-    services = [
-        [row["name"], row["environment"], f"{len(row['incidents'])} open incidents"]
-        for row in seen["services"]
-    ]
+    services = [[row["name"], row["environment"], row["state"]] for row in seen["services"]]
     opened = [
         [
             row["id"][:8],
@@ -146,7 +143,7 @@ def _body(seen: dict[str, Any]) -> str:
         f"<h2>Incidents</h2>{_table(INCIDENTS, opened)}{_expected(seen['predictions'])}"
         f"<h2>Waiting for approval</h2>{_table(('Run', 'Runbook', 'Until'), asks)}"
         f"<h2>Silences</h2>{_table(SILENCES, quiet)}"
-        f"<h2>Services</h2>{_table(('Service', 'Environment', ''), services)}"
+        f"<h2>Services</h2>{_table(('Service', 'Environment', 'State'), services)}"
         '<form method="post" action="/logout"><button>Log out</button></form>'
     )
 

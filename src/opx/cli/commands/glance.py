@@ -45,10 +45,7 @@ def show_all(seen: dict[str, Any], url: str) -> None:
     show.table(
         "Services",
         ("service", "environment", "state"),
-        (
-            (row["name"], row["environment"], "open" if row["incidents"] else "well")
-            for row in seen["services"]
-        ),
+        ((row["name"], row["environment"], row["state"]) for row in seen["services"]),
     )
 
 

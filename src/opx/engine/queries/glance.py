@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 from opx.core.base import canonical
 from opx.core.base.time import Ms
+from opx.core.correlate.episode import Group
 from opx.core.decide import scopes
 from opx.core.decide.case import Automation, Breaker, Grant, Mode, TrackRecord, probe_of
+from opx.core.detect.finding import Finding, FindingState
 from opx.core.detect.predict.prediction import Prediction
-from opx.core.incident.incident import Incident
+from opx.core.incident.incident import Incident, Status
 from opx.core.ingest.signals import Severity
 from opx.engine.beats.case import Knowledge
 from opx.engine.ports import ReadTx, Where
@@ -53,7 +55,7 @@ def status(tx: ReadTx, knowledge: Knowledge, now: Ms) -> Plain:
         "open_predictions": tx.count(Prediction, *EXPECTED),
         "predictions": expected(tx, MOST_SHOWN),
         "problems": problems(knowledge),
-        "services": _services(active, knowledge),
+        "services": _services(tx, active, knowledge),
     }
 
 
@@ -69,18 +71,42 @@ def worst(tx: ReadTx) -> list[Plain]:
 
 
 def services(tx: ReadTx, knowledge: Knowledge) -> list[Plain]:
-    """Every service as it was taught, with the incidents that are open on it."""
-    return _services(_active(tx), knowledge)
+    """Every service as it was taught, with the incidents that are open on it, and how it is."""
+    return _services(tx, _active(tx), knowledge)
 
 
-def _services(active: Sequence[Incident], knowledge: Knowledge) -> list[Plain]:
-    theirs: dict[tuple[str, str], list[str]] = {}
+def _services(tx: ReadTx, active: Sequence[Incident], knowledge: Knowledge) -> list[Plain]:
+    theirs: dict[Group, list[Incident]] = {}
     for row in active:
-        theirs.setdefault((row.group.environment, row.group.service), []).append(row.id)
-    return [
-        {**canonical.plain(service), "incidents": theirs.get(place, [])}
-        for place, service in sorted(knowledge.catalogue.services.items())
-    ]
+        for name in {row.group.service, *row.services}:
+            theirs.setdefault(Group(row.group.environment, name), []).append(row)
+    told: list[Plain] = []
+    for place, service in sorted(knowledge.catalogue.services.items()):
+        group = Group(*place)
+        its = theirs.get(group, [])
+        own = [row for row in its if row.group == group]
+        state = _state(tx, group, own) if its else "well"
+        ids = [row.id for row in own]
+        told.append({**canonical.plain(service), "incidents": ids, "state": state})
+    return told
+
+
+def _state(tx: ReadTx, group: Group, own: Sequence[Incident]) -> str:
+    """How a service is that is part of an incident: by what is done about those of its own,
+    else by whether anything still fires. An incident stays open until it has been quiet."""
+    statuses = {row.status for row in own}
+    if Status.MITIGATING in statuses:
+        return "being repaired"
+    if statuses == {Status.MITIGATED}:
+        return "recovered"
+    firing = tx.find(
+        Finding,
+        Where("identity.environment", "eq", group.environment),
+        Where("identity.service", "eq", group.service),
+        Where("state", "eq", FindingState.FIRING),
+        limit=1,
+    )
+    return "unwell" if firing else "recovered"
 
 
 def _active(tx: ReadTx) -> list[Incident]:
