@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ from opx.core.ingest.services import Catalogue
 from opx.core.ingest.signals import Alert, Event, LogLine, Rejected
 from opx.engine import access
 from opx.engine.access import Access, Refusals
-from opx.engine.intake import Intake, Limits
+from opx.engine.intake import Incoming, Intake, Limits, Parsed
 from opx.engine.ports import Batch, Entry, Token
 from opx.errors import Unavailable
 from opx.testing.memory import ManualClock, MemoryLog, MemoryStore
@@ -439,6 +440,39 @@ def test_gzip_is_read_up_to_the_limit() -> None:
             assert code(await door.post("/metrics", broken, headers=zipped)) == (400, "bad_input")
 
     run(check, Limits(body=1_000))
+
+
+def test_nobody_waits_for_a_large_body() -> None:
+    """While one is read, small ones are taken and answered; large ones are read one by one, and
+    each is answered with what was in it."""
+    read_on, reading, most = threading.Event(), [0], [0]
+
+    def slow(body: bytes, incoming: Incoming) -> Parsed:
+        reading[0] += 1
+        most[0] = max(most[0], reading[0])
+        assert read_on.wait(30), "whoever would let this go on waits for it"
+        parsed = alerts.parse(body, incoming)
+        reading[0] -= 1
+        return parsed
+
+    async def check(door: Door) -> None:
+        door.intake.wires = {**door.intake.wires, "alerts": slow}
+        many = [{"labels": {**ALERT["labels"], "n": str(n)}} for n in range(1_000)]
+        large = json.dumps([*many, {"labels": {}}]).encode()
+        taking = [
+            asyncio.create_task(door.intake.take("alerts", large, "agent", frozenset()))
+            for _ in range(3)
+        ]
+        while not reading[0]:
+            await asyncio.sleep(0.001)
+        assert (await door.post("/events", EVENT)).status_code == 202
+        read_on.set()
+        receipts = [await one for one in taking]
+        assert [(one.accepted, one.rejected) for one in receipts] == [(1_000, 1)] * 3
+        assert most == [1]
+        assert len(door.quarantined()) == 3
+
+    run(check)
 
 
 def test_each_caller_has_its_own_limit() -> None:

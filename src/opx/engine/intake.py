@@ -10,6 +10,7 @@ acknowledge what was not appended, nor let one bad item cost its neighbours.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from opx.engine.ports import Appender, Batch, Clock
 
 MAX_REPORTED = 100
 """How many refused items of one request are named and quarantined; the rest are counted."""
+LARGE = 32 << 10
+"""A body of more bytes is read in a thread, so that nobody waits for it: some take seconds."""
 METRICS = "metrics"
 """The one wire that brings points."""
 _MAX_CALLERS = 10_000
@@ -94,7 +97,8 @@ class Receipt:
 
 @dataclass(slots=True, kw_only=True)
 class Intake:
-    """``wires``: a parser by wire. ``counts``: items by (wire, ``accepted`` or the reason)."""
+    """``wires``: a parser by wire, which two threads may call at once. ``counts``: items by (wire,
+    ``accepted`` or the reason)."""
 
     appender: Appender
     clock: Clock
@@ -105,6 +109,7 @@ class Intake:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _buckets: dict[str, Bucket] = field(default_factory=dict)
     _unmapped: Book = field(init=False)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self._unmapped = Book(since=self.clock.now())
@@ -121,11 +126,13 @@ class Intake:
         """Keep one body of ``wire``, sent by ``source``. ``BadInput`` when it cannot be
         read, ``Unavailable`` when it cannot be kept: then nothing of it was."""
         now = self.clock.now()
-        parsed = self.read(wire, body, now, services)
-        batch = parsed.batch
-        if parsed.refusals:
-            refused = self._quarantined(parsed.refusals, wire, now, source)
-            batch = Batch(series=batch.series, points=batch.points, items=(*batch.items, *refused))
+        if len(body) > LARGE:
+            async with self._turn:  # one at a time, since each has the interpreter for itself
+                parsed, batch = await asyncio.to_thread(
+                    self._judged, wire, body, now, source, services
+                )
+        else:
+            parsed, batch = self._judged(wire, body, now, source, services)
         if batch.items or batch.points is not None:
             await self.appender.append(batch)
             self.kept(wire, batch, now)
@@ -135,6 +142,17 @@ class Intake:
             rejected=len(parsed.refusals),
             refusals=tuple(parsed.refusals[:MAX_REPORTED]),
         )
+
+    def _judged(
+        self, wire: str, body: bytes, now: Ms, source: str, services: frozenset[str]
+    ) -> tuple[Parsed, Batch]:
+        """What is in a body, and what the log keeps of it. In any thread."""
+        parsed = self.read(wire, body, now, services)
+        batch = parsed.batch
+        if parsed.refusals:
+            refused = self._quarantined(parsed.refusals, wire, now, source)
+            batch = Batch(series=batch.series, points=batch.points, items=(*batch.items, *refused))
+        return parsed, batch
 
     def read(self, wire: str, body: bytes, now: Ms, services: frozenset[str]) -> Parsed:
         """What ``wire`` makes of a body now. ``BadInput`` when it cannot be read."""

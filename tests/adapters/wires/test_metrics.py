@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from opx.adapters.wires import metrics
+from opx.adapters.wires import forms, metrics
 from opx.adapters.wires.metrics import SeriesIndex
 from opx.core.ingest.checks import Reason
 from opx.core.ingest.mapping import MappingRule
@@ -306,3 +308,44 @@ def test_an_empty_list_is_nothing() -> None:
     parsed = parse([])
 
     assert (parsed.accepted, parsed.refusals, parsed.batch.points) == (0, [], None)
+
+
+def test_two_threads_number_a_series_once() -> None:
+    """What several bodies bring at once has one number for each series and none for two, and
+    each batch has the series that its points need."""
+    index = SeriesIndex()
+    bodies = [
+        [point("m", n, labels={"n": str(n % 1_500)}) for n in range(start, start + 1_000)]
+        for start in (0, 500, 1_000, 1_500)
+    ]
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(len(bodies)) as pool:
+            parsed = list(pool.map(lambda body: parse(body, index), bodies))
+    finally:
+        sys.setswitchinterval(often)
+
+    names: dict[int, set[str]] = {}
+    for body, one in zip(bodies, parsed, strict=True):
+        told = {series.sid: series.labels["n"] for series in one.batch.series}
+        for (sid, _, _), sent in zip(rows(one), body, strict=True):
+            assert told[sid] == sent["labels"]["n"]
+            names.setdefault(sid, set()).add(told[sid])
+    assert len(names) == 1_500
+    assert len({name for each in names.values() for name in each}) == 1_500
+
+
+def test_what_was_read_by_an_old_mapping_is_not_remembered() -> None:
+    """A body that was begun before the mapping changed and ends after it leaves nothing behind
+    that would be taken for somebody's by the new one."""
+    index = SeriesIndex()
+    old, new = MappingRule(), MappingRule(service=("team",))
+    body = json.dumps([point("m", 1, labels={"team": "a", "service": "b"})]).encode()
+    late = forms.points(body).items[0]
+
+    index.go_by(new)
+    index.sid(late, Incoming(now=NOW, mapping=old))
+    (series,) = parse(body, index, Incoming(now=NOW, mapping=new)).batch.series
+
+    assert series.identity.service == "a"

@@ -14,6 +14,7 @@ whose batch was lost may never be in it, so there may be gaps.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn, TypeAlias
@@ -45,7 +46,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class SeriesIndex:
-    """Every series by (metric, labels, whose it is), its sid, and which are not on disk yet."""
+    """Every series by (metric, labels, whose it is), its sid, and which are not on disk yet.
+
+    Two bodies may be read at once, in two threads: what is new is numbered by one of them.
+    """
 
     def __init__(self, known: Sequence[Series] = ()) -> None:
         self._by_sid: dict[int, Series] = {}
@@ -55,6 +59,7 @@ class SeriesIndex:
         self._cached = 0
         self._nobodys = Nobodys()
         self._mapping = MappingRule()
+        self._lock = threading.Lock()
         for series in known:
             self._nobodys.learn(series)
             self._by_sid[series.sid] = series
@@ -65,8 +70,9 @@ class SeriesIndex:
         """From now on ``mapping`` says whose a point is. A series stays whose it is; points that
         are another's by now belong to another one."""
         if mapping != self._mapping:
-            self._mapping = mapping
-            self._forget_spellings()
+            with self._lock:
+                self._mapping = mapping
+                self._forget_spellings()
 
     def known(self, points: Sequence[WirePoint]) -> list[int] | None:
         """The numbers of all the points' series, or None unless all were seen spelled so."""
@@ -91,12 +97,14 @@ class SeriesIndex:
         """Those of ``sids`` that must travel with their points."""
         if not self._unkept:
             return ()
-        return tuple(self._unkept[sid] for sid in sorted(set(sids)) if sid in self._unkept)
+        with self._lock:
+            return tuple(self._unkept[sid] for sid in sorted(set(sids)) if sid in self._unkept)
 
     def kept(self, series: Sequence[Series]) -> None:
         """These are on disk."""
-        for one in series:
-            self._unkept.pop(one.sid, None)
+        with self._lock:
+            for one in series:
+                self._unkept.pop(one.sid, None)
 
     def came(self, points: MetricBatch, at: Ms) -> None:
         """These points were kept at ``at``."""
@@ -118,6 +126,13 @@ class SeriesIndex:
             raise Unfit(Reason.MALFORMED, "labels must be an object of texts") from None
         whose = identity.resolve(labels, incoming.mapping)
         checks.scope(whose, incoming.services)
+        with self._lock:
+            sid = self._number(metric, labels, whose)
+            if incoming.mapping == self._mapping:  # or it was somebody else's a moment ago
+                self._remember(metric, raw, sid)
+        return sid
+
+    def _number(self, metric: str, labels: dict[str, str], whose: Identity) -> int:
         name = _name(metric, labels, whose)
         sid = self._by_name.get(name)
         if sid is None:
@@ -125,10 +140,9 @@ class SeriesIndex:
                 raise Unfit(Reason.TOO_MANY_SERIES, f"there are {MAX_SERIES} series already")
             sid, self._next = self._next, self._next + 1
             series = Series(sid=sid, metric=metric, labels=labels, identity=whose)
+            self._nobodys.learn(series)
             self._by_name[name] = sid
             self._by_sid[sid] = self._unkept[sid] = series
-            self._nobodys.learn(series)
-        self._remember(metric, raw, sid)
         return sid
 
     def _remember(self, metric: str, raw: bytes, sid: int) -> None:

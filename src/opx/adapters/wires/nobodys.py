@@ -34,7 +34,8 @@ class Nobodys:
     def learn(self, series: Series) -> None:
         """A series that there is from now on."""
         if series.sid >= len(self._is):
-            self._is.resize(2 * series.sid, refcheck=False)  # what is added is False
+            # Another one, as a thread may be reading this one.
+            self._is = np.concatenate((self._is, np.zeros(2 * series.sid, dtype=np.bool_)))
         if not series.identity.service:
             self._is[series.sid] = True
             self.series[series.sid] = series
