@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from opx.api import access, problems
+from opx.api import access, bodies, problems
 from opx.api.front import Front
 from opx.engine.access import NOBODY
 from opx.errors import NotLoggedIn, OpxError, TooLarge
@@ -82,9 +82,7 @@ class Boundary:
 
     def _refused(self, path: str, headers: Headers) -> Response | None:
         """A 421 for a ``Host`` that is not ours, a 413 for what says that it is too long."""
-        length = headers.get("content-length", "")
-        told = int(length) if length.isascii() and length.isdigit() else 0
-        if path.startswith(PREFIX) and told > MOST_BODY:
+        if path.startswith(PREFIX) and bodies.too_long(headers, MOST_BODY):
             return problems.of(TooLarge())
         host = headers.get("host", "").lower()
         name = host if host.endswith("]") else host.rpartition(":")[0] or host

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import socket
 from typing import Any
 
 import httpx
@@ -146,6 +147,18 @@ def test_bodies_are_bounded(client: httpx.Client, world: Any, chunked: bool) -> 
     answer = client.post("/api/v1/documents", headers=world.auth(), content=body)
 
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+def test_a_length_of_many_digits_is_too_long(served: str, world: Any) -> None:
+    """Whatever number it is: 413, from whoever asks, and no error of opx's own."""
+    port = int(served.rpartition(":")[2])
+    for digits in ("0" * 5_000, "9" * 18):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+            raw.sendall(
+                b"POST /api/v1/documents HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                b"Content-Length: " + digits.encode() + b"\r\n\r\n"
+            )
+            assert raw.recv(12) == b"HTTP/1.1 413"
 
 
 @pytest.mark.parametrize(
