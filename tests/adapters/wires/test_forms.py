@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opx.adapters.wires import metrics
+from opx.adapters.wires import forms, metrics
 from opx.adapters.wires.metrics import SeriesIndex
 from opx.core.ingest.checks import Reason
 from opx.core.ingest.signals import Identity
@@ -142,6 +142,18 @@ def test_columns_hold_ten_thousand_points_together() -> None:
     assert parse([half, half]).accepted == 10_000
     with pytest.raises(TooLarge):
         parse([half, half, column(1)])
+
+
+def test_a_long_column_is_refused_before_points_are_made_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A million points cost what it takes to count them."""
+    made = []
+    monkeypatch.setattr(forms, "WirePoint", lambda *parts: made.append(parts))
+
+    with pytest.raises(TooLarge):
+        parse({"metric": "m", "timestamps": [NOW] * 10_001, "values": [1] * 10_001})
+    assert made == []
 
 
 def test_what_many_refused_points_share_is_not_kept_with_each() -> None:

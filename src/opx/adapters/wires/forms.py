@@ -121,8 +121,12 @@ def points(body: bytes) -> Found[WirePoint]:
             place += len(read.points)
             spread += read.spread
         if place > MAX_ITEMS or spread > MAX_SAMPLES_BYTES:
-            raise TooLarge(f"a request holds at most {MAX_ITEMS} points, and few labels for each")
+            raise _too_many()
     return Found(numbers, found, refusals)
+
+
+def _too_many() -> TooLarge:
+    return TooLarge(f"a request holds at most {MAX_ITEMS} points, and few labels for each")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,8 @@ def _keys_of(item: bytes) -> dict[str, msgspec.Raw]:
 def _of_column(column: WireColumn) -> _Read:
     if len(column.timestamps) != len(column.values):
         raise Unfit(Reason.MALFORMED, "timestamps and values differ in number")
+    if len(column.values) > MAX_ITEMS:  # before a point is made of each
+        raise _too_many()
     return _Read(
         [
             WirePoint(column.metric, math.nan if value is None else value, at, column.labels)
