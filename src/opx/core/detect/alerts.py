@@ -48,6 +48,7 @@ def step(state: AlertState, alerts: Sequence[Alert], now: Ms) -> list[Finding]:
     tick came in between: how the log was cut into chunks changes nothing.
     """
     edges: list[Finding] = []
+    state.open.new_step()
     for alert in alerts:
         _expire(state, alert.received_at, edges)
         _take(state, alert, edges)

@@ -99,6 +99,7 @@ def bind(state: EventState, rules: Sequence[DetectionRule], now: Ms) -> list[Fin
 def step(state: EventState, events: Sequence[Event], now: Ms) -> list[Finding]:
     """The edges that these events make, and what has expired by then or by ``now``."""
     edges: list[Finding] = []
+    state.open.new_step()
     for event in events:
         _expire(state, event.received_at, edges)
         _take(state, event, edges)

@@ -18,6 +18,10 @@ from typing import TypeAlias
 from opx.core.base.time import Ms
 from opx.core.detect.finding import Finding
 
+MOST_ENDS = 4_096
+"""Findings that expire in one step; what is more waits for the next, since the stages behind have
+to take it in. Until then it is told again as if it were not over."""
+
 Key: TypeAlias = tuple[str, str]
 """A rule and a stream: of these one finding at most is open."""
 
@@ -35,6 +39,7 @@ class OpenFindings:
     _queue: list[tuple[Ms, Key]] = field(default_factory=list)
     _queued: dict[Key, Ms] = field(default_factory=dict)
     _extended: dict[Key, None] = field(default_factory=dict)
+    _room: int = MOST_ENDS
 
     @classmethod
     def of(cls, findings: Iterable[Finding]) -> OpenFindings:
@@ -77,10 +82,14 @@ class OpenFindings:
         self._extended.pop(key, None)
         return self._findings.pop(key)
 
+    def new_step(self) -> None:
+        """From here on ``MOST_ENDS`` may expire."""
+        self._room = MOST_ENDS
+
     def expired(self, now: Ms) -> list[tuple[Finding, Ms]]:
         """Take out what has expired by ``now``, with the time it did; earliest first."""
         out: list[tuple[Finding, Ms]] = []
-        while self._queue and self._queue[0][0] <= now:
+        while self._room and self._queue and self._queue[0][0] <= now:
             queued_for, key = heappop(self._queue)
             if self._queued.get(key) != queued_for:
                 continue  # it ended, and may have begun again since
@@ -89,6 +98,7 @@ class OpenFindings:
                 self._queued[key] = expires_at
                 heappush(self._queue, (expires_at, key))
             else:
+                self._room -= 1
                 out.append((self.end(key), expires_at))
         return out
 

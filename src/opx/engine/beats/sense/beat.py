@@ -11,7 +11,8 @@ is thrown away and rebuilt from the store: memory is never ahead of what is kept
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 
 from opx.core.base.reads import Answer, ProbeRead
 from opx.core.base.time import Ms
@@ -30,6 +31,8 @@ from opx.engine.ports import Chunk, ReadTx, Tail, Telemetry, Where
 MOST_POINTS = 32_768
 """Points after which a commit of the store is made: in seconds, even if one stream brings all of
 them, each of which waits for the one before. Between commits others have their turn."""
+MOST_EDGES = 4_096
+"""Findings after which it is made too: each may begin or end an incident."""
 MUCH = 2_000
 """Points and items after which the log is looked at again at once: it fills faster than it is
 taken in, if it does, and a pause would be lost."""
@@ -53,10 +56,11 @@ class Sense:
         async with self._turn:
             memory = await self._remembered()
             chunks = self._tail.read(memory.seq, MOST_CHUNKS)
-            for some in _portions(chunks):
+            rest = deque(chunks)
+            while rest:
                 self._memory = None  # what follows changes it; only a commit makes it true
-                self.taking = some[0].at
-                await self._commit(memory, await self._detect(memory, some), some[-1].seq)
+                self.taking = rest[0].at
+                await self._commit(memory, *await self._detect(memory, rest))
             self.taking = None
             return len(chunks) == MOST_CHUNKS or sum(map(_weight, chunks)) >= MUCH
 
@@ -109,12 +113,15 @@ class Sense:
             self._memory = await load(self._parts, self._tail, self._telemetry)
         return self._memory
 
-    async def _detect(self, memory: Memory, chunks: Sequence[Chunk]) -> Derived:
-        """Every detector over every chunk, in order. Between two the heart may beat."""
-        derived = Derived(now=chunks[-1].at)
-        self._bind(memory, derived, chunks[0].at)
+    async def _detect(self, memory: Memory, rest: deque[Chunk]) -> tuple[Derived, int]:
+        """Every detector over as many chunks as make a commit, which are taken off ``rest``, and
+        the seq of the last. Between two the heart may beat."""
+        derived, points, seq = Derived(now=rest[0].at), 0, 0
+        self._bind(memory, derived, rest[0].at)
         memory.flow.ahead.happened(*self._parts.acted())
-        for chunk in chunks:
+        while rest and points < MOST_POINTS and len(derived.findings) < MOST_EDGES:
+            chunk = rest.popleft()
+            derived.now, seq, points = chunk.at, chunk.seq, points + _points(chunk)
             memory.learn(chunk)
             self._telemetry.add(chunk.seq, chunk.series, chunk.points)
             told, happened, flowing = _sorted(chunk.items, derived.rejected)
@@ -131,7 +138,7 @@ class Sense:
             *events.refreshed(memory.events),
             *flow.refreshed(memory.flow),
         ]
-        return derived
+        return derived, seq
 
     def _bind(self, memory: Memory, derived: Derived, now: Ms) -> None:
         """Take up the detection rules and the limits in force, if they are others than before."""
@@ -160,16 +167,6 @@ class Sense:
         if derived.new_rules:
             memory.saved_at = seq
         self._memory = memory
-
-
-def _portions(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
-    """One after the other, each as long as it has few points."""
-    first = points = 0
-    for number, chunk in enumerate(chunks, 1):
-        points += _points(chunk)
-        if points >= MOST_POINTS or number == len(chunks):
-            yield chunks[first:number]
-            first, points = number, 0
 
 
 def _points(chunk: Chunk) -> int:
