@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -100,7 +101,8 @@ class Front:
     reads the journal's; ``exposition`` is opx's own metrics as Prometheus text; ``hands_alive``
     says whether ``hands`` runs, ``keeping`` whether the log took what was written to it last.
     ``allowed_hosts``: names besides loopback that may stand in ``Host``; ``*`` is any.
-    ``behind_proxy``: browsers come over TLS, whatever arrives here."""
+    ``behind_proxy``: browsers come over TLS, whatever arrives here. ``streams``: how many each
+    token has open."""
 
     store: Store
     clock: Clock
@@ -115,7 +117,7 @@ class Front:
     keeping: Callable[[], bool] = lambda: True
     allowed_hosts: tuple[str, ...] = ()
     behind_proxy: bool = False
-    streams: int = 0
+    streams: Counter[str] = field(default_factory=Counter)
     live: Live = field(init=False)
     people: People = field(init=False)
     refusals: Refusals = field(init=False)

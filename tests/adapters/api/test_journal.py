@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import time
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -256,11 +258,35 @@ def test_a_stream_ends_with_the_right_to_it(client: httpx.Client, world: Any) ->
 
 def test_streams_are_bounded(client: httpx.Client, world: Any) -> None:
     """One more than fits is told to come back later."""
-    world.front.streams = 64
+    world.front.streams.update({f"t{n}": 8 for n in range(8)})
 
     answer = client.get("/api/v1/stream", headers=world.auth())
 
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+def test_nobody_takes_the_places_of_all(client: httpx.Client, world: Any) -> None:
+    """One token has eight streams; the ninth must wait, another's first need not, and a place
+    that is given up is free again."""
+    mine, other = world.auth(Role.VIEWER), world.auth(Role.ADMIN)
+    reading: list[Iterator[str]] = []
+    with contextlib.ExitStack() as open_ones:
+
+        def begin(headers: dict[str, str]) -> int:
+            answer = open_ones.enter_context(
+                client.stream("GET", "/api/v1/stream", headers=headers)
+            )
+            if answer.status_code == 200:
+                reading.append(answer.iter_lines())  # or it would be closed
+                next(reading[-1])
+            return answer.status_code
+
+        assert [begin(mine) for _ in range(9)] == [200] * 8 + [503]
+        assert begin(other) == 200
+    while world.front.streams:
+        time.sleep(0.001)
+    with client.stream("GET", "/api/v1/stream", headers=mine) as again:
+        assert again.status_code == 200
 
 
 def test_an_odd_last_event_id_is_refused(client: httpx.Client, world: Any) -> None:

@@ -9,6 +9,7 @@ The stream leaves out what is about access (tokens, refusals): that takes ``AUDI
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated
@@ -33,6 +34,8 @@ router = APIRouter(tags=["journal"])
 Auditor = Annotated[Principal, Depends(needs(Permission.AUDIT))]
 
 MOST_STREAMS = 64
+MOST_OF_ONE = 8
+"""Streams of one token or session, so that nobody takes the places of all."""
 AT_ONCE = 200
 HEARTBEAT: Ms = 15 * SECOND
 
@@ -110,20 +113,23 @@ async def stream(
 ) -> StreamingResponse:
     """The journal as it grows, as server-sent events. `id` is the entry's seq: a client that
     sends the last one it saw misses nothing. Without it, the stream begins now."""
-    if front.streams >= MOST_STREAMS:
-        raise Unavailable(f"{MOST_STREAMS} streams are open already")
     newest = await front.store.read(queries.newest)
     after = int(last) if last else newest
     if after > newest:  # of a journal that was restored since: waiting would hide what comes
         raise BadInput("no entry has this Last-Event-ID", hint="begin anew without it")
-    return StreamingResponse(_events(request, front, after), media_type="text/event-stream")
+    if front.streams[by.token] >= MOST_OF_ONE:
+        raise Unavailable(f"{MOST_OF_ONE} streams of this token are open already")
+    if front.streams.total() >= MOST_STREAMS:
+        raise Unavailable(f"{MOST_STREAMS} streams are open already")
+    events = _events(request, front, by.token, after)
+    return StreamingResponse(events, media_type="text/event-stream")
 
 
-async def _events(request: Request, front: Front, seq: int) -> AsyncIterator[bytes]:
+async def _events(request: Request, front: Front, token: str, seq: int) -> AsyncIterator[bytes]:
     """Entries after ``seq`` until the client goes, may not read any more, or opx stops. Read
     a page at a time and only as fast as the client takes them, so a slow one costs nothing.
     The place is told at once and at every beat, so that whoever saw no entry knows it too."""
-    front.streams += 1
+    front.streams[token] += 1
     try:
         yield f"retry: 1000\nid: {seq}\n\n".encode()
         while not front.live.closing:
@@ -140,4 +146,4 @@ async def _events(request: Request, front: Front, seq: int) -> AsyncIterator[byt
     except (NotAllowed, Unavailable):
         return
     finally:
-        front.streams -= 1
+        front.streams -= Counter({token: 1})  # whoever has none left is forgotten
