@@ -242,7 +242,32 @@ def test_a_list_goes_on_page_by_page(up: Opx, world: Any, made: Any) -> None:
     assert [row["id"] for row in most["items"]] == [f"i{n:04}" for n in range(449, 29, -1)]
     assert most["next"]
     assert ([row["id"] for row in mild["items"]], mild["next"]) == (["mild"], None)
-    assert up("incidents", "list", "--severity", "sev9").code == 1
+    for none in ("sev9", "P1", "4"):
+        wrong = up("incidents", "list", "--severity", none)
+        assert (wrong.code, "sev1 to sev5" in wrong.err) == (2, True)
+
+
+def test_what_is_typed_again_is_never_cut(
+    up: Opx, world: Any, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a screen of 80 columns ids and services are whole; the title breaks, and is whole too."""
+    monkeypatch.setenv("COLUMNS", "80")
+    group = Group("production", "payments-gateway")
+    title = "payments failed its health probe 3 times in a row: timed out"
+    world.put(made.incident("0123456789", group=group, title=title, assigned_to="ann"))
+
+    shown = up("incidents", "list").out
+
+    assert "01234567 " in shown
+    assert "production/payments-gateway" in shown
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+
+
+def test_the_help_says_what_may_be_said(opx: Opx) -> None:
+    """The words that an option takes."""
+    assert "emergency" in opx("token", "create", "--help").out
+    assert "mitigated" in opx("incidents", "list", "--help").out
+    assert "two-at-once" in opx("demo", "--help").out
 
 
 def test_a_service_is_named_with_its_environment_or_without(
@@ -674,10 +699,10 @@ def test_a_plan_before_applying(up: Opx, files: Path) -> None:
 
     assert result.code == 0
     assert result.out.splitlines() == [
-        "changed Service/shop/orders",
+        "would change Service/shop/orders",
         '  spec.target: "http://127.0.0.1:9001#orders" -> "http://127.0.0.1:9002#orders"',
         "unchanged Runbook/restart",
-        "added Policy/default",
+        "would add Policy/default",
         "  loosens lets opx do more than now: ceiling",
     ]
     service.write_text("kind: [")

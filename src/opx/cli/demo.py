@@ -52,7 +52,9 @@ NO = "DOES NOT AGREE"
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the tour.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    faults: Annotated[str, typer.Option(help="Which, with commas.")] = ",".join(Fault),
+    faults: Annotated[
+        str, typer.Option(help=f"Which, with commas: {', '.join(Fault)}.", show_default="all")
+    ] = ",".join(Fault),
     seed: Annotated[int | None, typer.Option(help="Picks targets and moments.")] = None,
     trials: Annotated[int, typer.Option(min=1, max=1000, help="How many of each fault.")] = 1,
     data: Annotated[Path | None, typer.Option(help="Keep everything in this folder.")] = None,

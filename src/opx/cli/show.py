@@ -33,8 +33,8 @@ COLOURS = {
     "would add": "green", "would change": "yellow", "would reformat": "dim",
 }  # fmt: skip
 NAMES = frozenset({"environment", "id", "name", "run", "runbook", "service"})
-"""Columns of what is typed again: the others break where a line is too short for all, and words
-of up to ``WORD`` characters do not."""
+"""Columns of what is typed again. The others break where a line is too short for all, though not
+within a word of up to ``WORD`` characters; a line that is too short even so runs over."""
 WORD = 12
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -80,16 +80,15 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) ->
         line(f"{plain(title)}: none")
         return
     made = Table(title=plain(title), title_justify="left", box=None, header_style="dim")
-    made.pad_edge, made.collapse_padding = False, True
+    made.padding = (0, 1, 0, 0)
     for head, *cells in zip(heads, *listed, strict=True):
-        words = " ".join(map(str, (head, *cells))).split()
-        least = min(WORD, max(map(len, words)))
+        texts = [str(cell) for cell in (head, *cells)]
+        words = texts if head in NAMES else [word[:WORD] for text in texts for word in text.split()]
+        least = max(map(len, words))
         made.add_column(head, no_wrap=head in NAMES, min_width=least, overflow="fold")
     for row in listed:
         made.add_row(*(word("" if cell is None else cell) for cell in row))
-    out = console()
-    out.width = max(out.width, out.measure(made).minimum)
-    out.print(made)
+    console().print(made, crop=False)
 
 
 def problems(rows: Iterable[dict[str, Any]]) -> None:

@@ -27,6 +27,7 @@ from opx.errors import DocumentError
 Files = Annotated[list[Path], typer.Option("--file", "-f", help="YAML; - is standard input.")]
 Paths = Annotated[list[Path], typer.Argument(help="YAML files or folders of them.")]
 Id = Annotated[str, typer.Argument(help="Service/ENVIRONMENT/NAME, or KIND/NAME.")]
+WOULD = {"added": "would add", "changed": "would change", "reformatted": "would reformat"}
 _PLACE = re.compile(r"^(?P<source>.*?):(?P<line>\d+): ")
 
 
@@ -72,7 +73,8 @@ def plan(file: Files, as_json: AsJson = False, data: Data = None) -> None:
     if as_json:
         return show.as_json(found)
     for one in found["documents"]:
-        show.line(f"{show.word(one['change'])} {show.plain(one['id'])}")
+        change = WOULD.get(one["change"], one["change"])
+        show.line(f"{show.word(change)} {show.plain(one['id'])}")
         for row in one["fields"]:
             old, new = (json.dumps(row[side]) for side in ("old", "new"))
             show.line(f"  {show.plain(row['field'])}: {show.plain(old)} -> {show.plain(new)}")

@@ -15,6 +15,8 @@ from opx.cli.client import FAILED, Client
 from opx.cli.commands import incident
 from opx.cli.commands.places import split
 from opx.cli.show import AsJson, Data
+from opx.core.incident.incident import Status
+from opx.core.ingest.signals import Severity
 
 app = typer.Typer(help="What is wrong, and what was done about it.", no_args_is_help=True)
 
@@ -44,7 +46,7 @@ class Kind(StrEnum):
 
 @app.command(name="list")
 def list_(
-    status: Annotated[list[str] | None, typer.Option(help="Only these; repeat it.")] = None,
+    status: Annotated[list[Status] | None, typer.Option(help="Only these; repeat it.")] = None,
     service: Annotated[str, typer.Option(help="Only its: orders or shop/orders.")] = "",
     severity: Annotated[list[str] | None, typer.Option(help="sev1 to sev5; repeat it.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
@@ -52,7 +54,7 @@ def list_(
     data: Data = None,
 ) -> None:
     """Incidents, newest first."""
-    worst = [text.lower().removeprefix("sev") for text in severity or ()]
+    worst = [_severity(text) for text in severity or ()]
     environment, name = split(service)
     narrowed = {"environment": environment, "service": name}
     found = _listed(Client(data), limit, status=status, severity=worst, **narrowed)
@@ -77,6 +79,15 @@ def list_(
     if found["next"]:
         show.line("[dim]there are more: --limit[/]")
     return None
+
+
+def _severity(text: str) -> int:
+    name = text.upper()
+    if name not in Severity.__members__:
+        raise typer.BadParameter(
+            f"{text!r}: sev1 to sev5 (P0 to P3, the priority, comes of it and the environment)"
+        )
+    return Severity[name]
 
 
 def _listed(client: Client, limit: int, **narrowed: Any) -> dict[str, Any]:

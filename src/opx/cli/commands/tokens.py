@@ -13,6 +13,7 @@ from opx.cli.client import Client
 from opx.cli.commands.automation import span
 from opx.cli.commands.places import split
 from opx.cli.show import AsJson, Data
+from opx.core.decide.roles import Role
 
 app = typer.Typer(help="Tokens for people and programs.", no_args_is_help=True)
 
@@ -20,7 +21,7 @@ app = typer.Typer(help="Tokens for people and programs.", no_args_is_help=True)
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="Whose it is: this stands in the journal.")],
-    role: Annotated[list[str], typer.Option("--role", "-r", help="Repeat it for several.")],
+    role: Annotated[list[Role], typer.Option("--role", "-r", help="Repeat it for several.")],
     service: Annotated[
         list[str] | None,
         typer.Option(help="It may send telemetry for these only, in any environment."),
