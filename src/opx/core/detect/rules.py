@@ -9,9 +9,9 @@ rule: ``justification`` says where a limit comes from, and is mandatory where th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, ClassVar
 
 from opx.core.base.documents import Document, Node
 from opx.core.base.expressions import Expression, found
@@ -58,11 +58,30 @@ class Selector:
         return self.labels.items() <= identity.labels_of(series).items()
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What stands in one block. ``block``: its name. ``kind``: what it finds, unless the rule
+    says otherwise. ``holds``: whether ``for`` means anything to it. ``lines``: whether log lines
+    are what it looks at."""
+
+    block: ClassVar[str]
+    kind: ClassVar[FindingKind] = FindingKind.SYMPTOM
+    holds: ClassVar[bool] = False
+    lines: ClassVar[bool] = False
+
+    @property
+    def metrics(self) -> set[str]:
+        """Those whose series it looks at: one for each selector in it."""
+        said = (getattr(self, one.name) for one in fields(self))
+        return {one.metric for one in said if isinstance(one, Selector)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Threshold:
+class Threshold(Check):
     """``stat`` of each series over each ``window`` breaches ``limit``."""
 
     block = "threshold"
+    holds = True
     series: Selector
     stat: Stat
     window: Ms
@@ -70,11 +89,12 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ratio:
+class Ratio(Check):
     """``part`` over ``whole`` breaches ``limit``: how much the counters of one identity grew in
     each ``window``. A whole below ``at_least`` says nothing."""
 
     block = "ratio"
+    holds = True
     part: Selector
     whole: Selector
     window: Ms
@@ -83,10 +103,11 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Absence:
+class Absence(Check):
     """A series that came regularly has been silent for ``after``."""
 
     block = "absence"
+    kind = FindingKind.EVIDENCE
     series: Selector
     after: Ms
 
@@ -101,7 +122,7 @@ class EventClass:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+class Happening(Check):
     """An event of a class; over with one of ``clears`` about the same thing, or ``expires``
     after the last."""
 
@@ -112,11 +133,13 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogBurst:
+class LogBurst(Check):
     """Lines of at least ``level`` in which ``pattern`` is found ("": any), per identity and
     ``window``: more than ``above`` times the usual, and at least ``at_least``."""
 
     block = "logs"
+    kind = FindingKind.EVIDENCE
+    lines = True
     level: LogLevel
     window: Ms
     above: float
@@ -128,9 +151,6 @@ class LogBurst:
         if level < self.level:
             return False
         return not self.pattern or found(message, self.pattern)
-
-
-Check: TypeAlias = Threshold | Ratio | Absence | Happening | LogBurst
 
 
 class Signal(StrEnum):
@@ -194,23 +214,20 @@ def _bind(name: str, hash: str, root: Node) -> DetectionRule:
     if len(given) != 1:
         raise root.wrong("exactly one block is needed", "one of " + ", ".join(_BLOCKS))
     block = given[0]
-    if "for" in spec and block not in _HOLDING:
+    check = _BLOCKS[block](spec[block])
+    if "for" in spec and not check.holds:
         raise spec["for"].wrong(f"'for' means nothing to '{block}'", "leave it out")
     return DetectionRule(
         name=name,
         hash=hash,
-        check=_BLOCKS[block](spec[block]),
+        check=check,
         severity=spec["severity"].choice(Severity),
-        kind=spec["kind"].choice(FindingKind) if "kind" in spec else _kind(block),
+        kind=spec["kind"].choice(FindingKind) if "kind" in spec else check.kind,
         signal=spec["signal"].choice(Signal) if "signal" in spec else None,
         justification=_justification(root, spec, block),
         hold=spec["for"].duration(0, 7 * DAY) if "for" in spec else 0,
         spec=root.plain(),  # type: ignore[arg-type]  # it is a mapping: its fields were read
     )
-
-
-def _kind(block: str) -> FindingKind:
-    return FindingKind.EVIDENCE if block in ("absence", "logs") else FindingKind.SYMPTOM
 
 
 def _threshold(node: Node) -> Threshold:
@@ -282,7 +299,6 @@ _BLOCKS: dict[str, Callable[[Node], Check]] = {
     LogBurst.block: _logs,
 }
 BLOCKS = tuple(_BLOCKS)
-_HOLDING = (Threshold.block, Ratio.block)
 
 
 def _selector(spec: dict[str, Node]) -> Selector:

@@ -5,14 +5,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from tests.core.detect.ruled.kit import CLEARED, FIRING, Fed, Point, T, batch, edges, rule, series
+import pytest
+from tests.core.detect.ruled.kit import (
+    CLEARED,
+    FIRING,
+    Fed,
+    Point,
+    T,
+    batch,
+    edges,
+    line,
+    rule,
+    series,
+)
 
-from opx.core.base.time import MINUTE
+from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.detect.finding import ClearReason
 from opx.core.detect.ruled import book
 from opx.core.detect.ruled.book import Book
+from opx.core.detect.rules import BLOCKS, DetectionRule, Happening
+from opx.core.ingest.signals import LogLine
 
 HIGH = rule("threshold", {"metric": "m", "stat": "max", "window": "10s", "above": 1}, "high")
 LOW = rule("threshold", {"metric": "m", "stat": "min", "window": "10s", "below": 5}, "low")
@@ -23,6 +39,33 @@ SHARE = rule(
     "share",
 )
 SERIES = [series(0), series(1, "bad"), series(2, "other"), series(3, service="store")]
+
+Told = tuple[Ms, list[Point], list[LogLine]]
+TROUBLE: dict[str, tuple[DetectionRule, list[Told]]] = {
+    "threshold": (HIGH, [(0, [(0, 0, 2.0)], []), (10_000, [(0, 10_000, 2.0)], [])]),
+    "ratio": (
+        SHARE,
+        [
+            (at, [(0, at, at / SECOND), (1, at, 3 * at / SECOND)], [])
+            for at in range(0, 31_000, 10_000)
+        ],
+    ),
+    "absence": (
+        rule("absence", {"metric": "m", "after": "30s"}, "gone"),
+        [
+            (at, [] if at > 90_000 or at % 10_000 else [(0, at, 1.0)], [])
+            for at in range(0, 130_000, SECOND)
+        ],
+    ),
+    "logs": (
+        rule("logs", {"level": "error", "window": "1m", "above": 3, "atLeast": 5}, "noise"),
+        [
+            (at, [], [line(at)] * (50 if at == 12 * MINUTE else at % 10_000 == 0))
+            for at in range(0, 800_000, 2_000)
+        ],
+    ),
+}
+"""For each block a rule, and what is told of a trouble that it finds once and that goes on."""
 
 
 def fed(*points: Point) -> Fed:
@@ -138,3 +181,75 @@ def test_what_was_saved_may_be_loaded_again() -> None:
     book.step(again, one.series, batch([(0, 1_000, 9.0)]), [], T + 1_000)
 
     assert json.dumps(saved) == before
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block != Happening.block])
+def test_every_block_finds_survives_any_restart_and_goes_with_its_rule(block: str) -> None:
+    """Saved and loaded before all that comes; what it has open it knows of, and then nothing is
+    left of it."""
+    by, told = TROUBLE[block]
+    one = Fed([by], SERIES)
+    for at, points, lines in told:
+        one.restart()
+        one.take(at, points, lines)
+    [fired] = one.found
+    assert (fired.rule, fired.state) == (f"{block}/{by.name}", FIRING)
+
+    one.restart()
+    book.missed(one.book, [fired])
+    assert one.book.strays == []
+    [withdrawn] = one.bind([], told[-1][0])
+
+    assert (withdrawn.id, withdrawn.cleared) == (fired.id, ClearReason.WITHDRAWN)
+    assert not any(by.hash in json.dumps(kept) for kept in one.stored().values())
+    book.missed(one.book, [fired])
+    assert one.book.strays == [fired]
+
+
+def test_a_block_of_which_nothing_was_saved_begins_and_the_others_go_on() -> None:
+    """What an older opx saved has no word of a block that came after it."""
+    one = fed((0, 0, 2.0))
+    saved = one.stored()
+    del saved["ratios"]
+
+    one.book = book.load(saved)
+
+    assert edges(one.take(0, [(0, 10_000, 0.0)])) == [(FIRING, 10_000)]
+
+
+def tracks(saved: Any) -> Any:
+    return saved["thresholds"]["tracks"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda saved: saved.pop("clock"),
+        lambda saved: saved.update(clock=[]),
+        lambda saved: saved.update(rules={}),
+        lambda saved: saved["rules"][0]["spec"].update(whatever=1),
+        lambda saved: saved["rules"][0].pop("spec"),
+        lambda saved: saved["observer"].update(seen="no base64"),
+        lambda saved: saved["thresholds"].pop("late"),
+        lambda saved: saved.update(thresholds=[]),
+        lambda saved: tracks(saved)[0].update(whatever=1),
+        lambda saved: tracks(saved)[0].pop("sid"),
+        lambda saved: tracks(saved)[0]["firing"].update(severity="dire"),
+        lambda saved: tracks(saved).append("track"),
+        lambda saved: saved.update(ratios={"tracks": 1}),
+    ],
+)
+def test_what_was_saved_in_another_shape_begins_anew(change: Callable[[Any], object]) -> None:
+    """And fails nobody: what it had open is withdrawn, and the rules are taken up once more."""
+    one = fed((0, 0, 2.0), (0, 10_000, 2.0))
+    [fired] = one.found
+    saved = one.stored()
+    change(saved)
+
+    one.book = book.load(saved)
+    book.missed(one.book, [fired])
+    [withdrawn] = one.bind([HIGH], 11_000)
+
+    assert (withdrawn.id, withdrawn.cleared) == (fired.id, ClearReason.WITHDRAWN)
+    assert withdrawn.evidence == {"note": "what was known of it is lost"}
+    assert edges(one.take(0, [(0, 20_000, 2.0), (0, 30_000, 2.0)])) == [(FIRING, 30_000)]

@@ -13,7 +13,7 @@ comes. The number of tracks is bounded: the least recently seen go first, counte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from statistics import median
@@ -22,15 +22,9 @@ from typing import Any, TypeAlias
 from opx.core.base import canonical
 from opx.core.base.time import DAY, Ms
 from opx.core.detect.finding import ClearReason, Finding, FindingState
+from opx.core.detect.ruled.block import Block, Rules, saved_tracks
 from opx.core.detect.ruled.clock import LogClock
-from opx.core.detect.ruled.judging import (
-    Judged,
-    condition,
-    finding_from,
-    stop,
-    stream_of,
-    trace,
-)
+from opx.core.detect.ruled.judging import Judged, condition, stop, stream_of, trace
 from opx.core.detect.rules import Absence, DetectionRule
 from opx.core.ingest.signals import Identity, Series
 
@@ -65,14 +59,13 @@ class _Track(Judged):
 
 
 @dataclass(slots=True)
-class Absences:
-    """``tracks`` by rule hash and stream, the least recently seen first; ``queued``: when each has
-    to be looked at, without the clock's sleep. ``blind``: whether the telemetry was lost at the
-    last tick; ``withheld``: those that would have fired; ``fresh``: what those are about that
-    are since that tick. ``forgotten``: how many there was no room for."""
+class Absences(Block[str, _Track]):
+    """A stream is a metric with its labels; the least recently seen is the first. ``queued``: when
+    each has to be looked at, without the clock's sleep. ``blind``: whether the telemetry was
+    lost at the last tick; ``withheld``: those that would have fired; ``fresh``: what those are
+    about that are since that tick. ``forgotten``: how many there was no room for."""
 
-    clock: LogClock = field(default_factory=LogClock)
-    tracks: dict[Key, _Track] = field(default_factory=dict)
+    check = Absence
     queue: list[tuple[Ms, Key]] = field(default_factory=list)
     queued: dict[Key, Ms] = field(default_factory=dict)
     blind: bool = False
@@ -87,7 +80,7 @@ class Absences:
             return None
         return Watch(self, rule, check, series.identity, (rule.hash, stream_of(series)))
 
-    def tick(self, rules: Mapping[str, DetectionRule], blind: bool) -> list[Finding]:
+    def tick(self, rules: Rules, blind: bool) -> list[Finding]:
         """What is absent by now, and what has been for so long that it is retired. ``blind``: the
         telemetry is lost, so what would fire is withheld."""
         if self.blind and not blind:
@@ -100,14 +93,6 @@ class Absences:
             if self.queued.get(key) == due:  # else its track has gone
                 found += self._look(rules[key[0]], key, due)
         return sorted(found, key=lambda one: (one.at, one.rule, one.stream))
-
-    def drop(self, rules: Mapping[str, DetectionRule]) -> list[Finding]:
-        """Forget what belongs to no rule of these; what was open of it."""
-        gone = sorted(key for key in self.tracks if key[0] not in rules)
-        return [firing for key in gone if (firing := self._pop(key).firing) is not None]
-
-    def open(self) -> Iterable[Finding]:
-        return (firing for track in self.tracks.values() if (firing := track.firing) is not None)
 
     def save(self) -> dict[str, Any]:
         tracks = [
@@ -122,23 +107,17 @@ class Absences:
             "forgotten": self.forgotten,
         }
 
-    @classmethod
-    def load(cls, saved: Mapping[str, Any], rules: Mapping[str, DetectionRule]) -> Absences:
-        loaded = cls(forgotten=saved.get("forgotten", 0))
-        for row in saved.get("tracks", ()):
-            values = dict(row)
-            key, due = (values.pop("rule"), values.pop("stream")), values.pop("due")
-            if key[0] in rules:
-                values["identity"] = Identity(**values["identity"])
-                values["firing"] = finding_from(values["firing"])
-                loaded.tracks[key] = _Track(**values)
-                loaded.queued[key] = due
-        loaded.queue = [(due, key) for key, due in loaded.queued.items()]
-        heapify(loaded.queue)
-        loaded.blind = saved.get("blind", False)
-        keys = ((rule, stream) for rule, stream in saved.get("withheld", ()))
-        loaded.withheld = dict.fromkeys(key for key in keys if key in loaded.tracks)
-        return loaded
+    def load(self, saved: Mapping[str, Any], rules: Rules) -> None:
+        self.blind, self.forgotten = saved["blind"], saved["forgotten"]
+        for values in saved_tracks(saved, rules):
+            key = values.pop("rule"), values.pop("stream")
+            self.queued[key] = values.pop("due")
+            values["identity"] = Identity(**values["identity"])
+            self.tracks[key] = _Track(**values)
+        self.queue = [(due, key) for key, due in self.queued.items()]
+        heapify(self.queue)
+        keys = ((rule, stream) for rule, stream in saved["withheld"])
+        self.withheld = dict.fromkeys(key for key in keys if key in self.tracks)
 
     def seen(self, watch: Watch) -> list[Finding]:
         """The series came: what that ends, and who has to go for it."""
@@ -215,7 +194,6 @@ class Watch:
     key: Key
 
     def take(self, at: Ms, value: float, now: Ms) -> list[Finding]:
-        """The edges that one more point makes."""
         return self.of.seen(self)
 
 

@@ -6,17 +6,17 @@ A detector of stage 2: the blocks over points and lines, and the observer behind
 clock is looked at before what a commit of the log brings, and once for each of its times,
 so that what comes out does not depend on how the log was cut. What is known belongs to a
 rule's hash: a rule that was changed starts anew, and what the old one had open is
-withdrawn. The rules in force are saved with what they made, so that a restart goes on by
-them and takes up changed ones as a running ``brain`` does. A point that no rule is about
-must cost next to nothing.
+withdrawn. All blocks are walked alike. The rules in force are saved with what they made, so
+that a restart goes on by them and takes up changed ones as a running ``brain`` does. A point
+that no rule is about must cost next to nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,37 +26,22 @@ from opx.core.base.time import Ms
 from opx.core.detect.finding import ClearReason, Finding
 from opx.core.detect.ruled import observer
 from opx.core.detect.ruled.absences import Absences
+from opx.core.detect.ruled.block import Block, Watch
 from opx.core.detect.ruled.clock import LogClock
-from opx.core.detect.ruled.judging import Plain
 from opx.core.detect.ruled.logs import LogBursts
 from opx.core.detect.ruled.observer import Observer
 from opx.core.detect.ruled.ratios import Ratios
 from opx.core.detect.ruled.thresholds import Thresholds
-from opx.core.detect.rules import (
-    Absence,
-    Check,
-    DetectionRule,
-    LogBurst,
-    Ratio,
-    Threshold,
-    restored,
-)
+from opx.core.detect.rules import DetectionRule, restored
 from opx.core.ingest.signals import LogLine, MetricBatch, Series
+from opx.errors import DocumentError
 
-BLOCKS = (Threshold.block, Ratio.block, Absence.block, LogBurst.block)
-"""The first words of its rules' names, as findings carry them."""
 _NEW, _KNOWN, _WATCHED = 0, 1, 2
-
-
-class Watch(Protocol):
-    """One series under one rule."""
-
-    def take(self, at: Ms, value: float, now: Ms) -> list[Finding]: ...
 
 
 @dataclass(slots=True, kw_only=True)
 class Book:
-    """``rules`` in force by hash, ``clock``, the blocks and ``observer`` are saved; the rest is
+    """``rules`` in force by hash, ``clock``, the ``blocks`` and ``observer`` are saved; the rest is
     found again: ``of_metric``, the rules that look at a metric; by sid ``marks``, whether it is
     new, and whether it has ``watches``; ``lines``, the rules about lines.
 
@@ -66,31 +51,36 @@ class Book:
 
     rules: dict[str, DetectionRule] = field(default_factory=dict)
     clock: LogClock = field(default_factory=LogClock)
+    absences: Absences = field(default_factory=Absences)
     thresholds: Thresholds = field(default_factory=Thresholds)
     ratios: Ratios = field(default_factory=Ratios)
-    absences: Absences = field(default_factory=Absences)
     bursts: LogBursts = field(default_factory=LogBursts)
     observer: Observer = field(default_factory=Observer)
     nameless: int = 0
     strays: list[Finding] = field(default_factory=list)
     of_metric: dict[str, list[DetectionRule]] = field(default_factory=dict)
-    lines: list[tuple[DetectionRule, LogBurst]] = field(default_factory=list)
+    lines: list[DetectionRule] = field(default_factory=list)
     watches: dict[int, tuple[Watch, ...]] = field(default_factory=dict)
     marks: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
     fresh: bool = False
+    blocks: dict[str, Block[Any, Any]] = field(init=False)
+    """Every field that is one, by its name."""
 
     def __post_init__(self) -> None:
-        self.absences.clock = self.bursts.clock = self.clock
+        held = {one.name: getattr(self, one.name) for one in fields(self) if one.init}
+        self.blocks = {name: one for name, one in held.items() if isinstance(one, Block)}
+        for block in self.blocks.values():
+            block.clock = self.clock
         self._index()
 
     def _index(self) -> None:
         """Find again what follows from the rules; every series is matched anew."""
         self.of_metric, self.lines = {}, []
         for rule in self.rules.values():
-            for metric in _metrics(rule.check):
+            for metric in rule.check.metrics:
                 self.of_metric.setdefault(metric, []).append(rule)
-            if isinstance(rule.check, LogBurst):
-                self.lines.append((rule, rule.check))
+            if rule.check.lines:
+                self.lines.append(rule)
         self.watches.clear()
         self.marks[:] = _NEW
 
@@ -105,11 +95,12 @@ def bind(book: Book, rules: Sequence[DetectionRule], now: Ms) -> list[Finding]:
     matched anew. To be saved in the commit that keeps the findings."""
     book.rules = {rule.hash: rule for rule in rules}
     book._index()
-    open_, book.strays = book.strays, []
-    for block in (book.thresholds, book.ratios, book.absences, book.bursts):
-        open_ += block.drop(book.rules)
-    note: Plain = {"note": "the rule was changed or removed"}
-    return [firing.clear(ClearReason.WITHDRAWN, now, note) for firing in open_]
+    strays, book.strays = book.strays, []
+    edges = [_withdrawn(stray, now, "what was known of it is lost") for stray in strays]
+    for block in book.blocks.values():
+        gone = block.drop(book.rules)
+        edges += [_withdrawn(one, now, "the rule was changed or removed") for one in gone]
+    return edges
 
 
 def step(
@@ -130,7 +121,8 @@ def step(
         _points(book, series, points, edges)
     if book.lines:
         for line in lines:
-            edges += book.bursts.take(book.lines, line)
+            for block in book.blocks.values():
+                edges += block.take(book.lines, line)
     return edges
 
 
@@ -145,66 +137,61 @@ def save(book: Book) -> dict[str, Any]:
     return {
         "rules": [rule.plain() for rule in book.rules.values()],
         "clock": canonical.plain(book.clock),
-        "thresholds": book.thresholds.save(),
-        "ratios": book.ratios.save(),
-        "absences": book.absences.save(),
-        "bursts": book.bursts.save(),
+        **{name: block.save() for name, block in book.blocks.items()},
         "observer": book.observer.save(),
         "nameless": book.nameless,
     }
 
 
 def load(saved: Mapping[str, Any]) -> Book:
-    """The book that was saved; an empty one from ``{}``. ``saved`` stays as it is: it may be
-    loaded again."""
+    """The book that was saved; an empty one from ``{}``, and from what has another shape: what
+    that had open, ``missed`` finds. ``saved`` stays as it is: it may be loaded again."""
     if not saved:
         return Book()
-    saved = canonical.plain(saved)  # a copy: the blocks go on with its lists
+    try:
+        return _loaded(canonical.plain(saved))  # a copy: the blocks go on with its lists
+    except (LookupError, TypeError, ValueError, AttributeError, DocumentError):
+        return Book()
+
+
+def _loaded(saved: Mapping[str, Any]) -> Book:
+    """A block of which nothing was saved begins."""
     rules = {row["hash"]: restored(row) for row in saved["rules"]}
-    clock = LogClock(**saved["clock"])
-    return Book(
+    book = Book(
         rules=rules,
-        clock=clock,
-        thresholds=Thresholds.load(saved["thresholds"], rules),
-        ratios=Ratios.load(saved["ratios"], rules),
-        absences=Absences.load(saved["absences"], rules),
-        bursts=LogBursts.load(saved["bursts"], rules),
+        clock=LogClock(**saved["clock"]),
         observer=Observer.load(saved["observer"]),
         nameless=saved["nameless"],
         fresh=True,
     )
+    for name, block in book.blocks.items():
+        if name in saved:
+            block.load(saved[name], rules)
+    return book
 
 
 def missed(book: Book, findings: Iterable[Finding]) -> None:
     """Find the strays among stored open findings, once ``load`` has caught up with them."""
-    blocks = (book.thresholds, book.ratios, book.absences, book.bursts)
+    blocks = book.blocks.values()
     known = {firing.id for firing in chain.from_iterable(block.open() for block in blocks)}
     if book.observer.firing is not None:
         known.add(book.observer.firing.id)
-    own = (one for one in findings if _own(one))
-    book.strays = [one for one in own if one.id not in known]
+    own = tuple(f"{block.check.block}/" for block in blocks)
+    ours = (one for one in findings if one.rule == observer.RULE or one.rule.startswith(own))
+    book.strays = [one for one in ours if one.id not in known]
 
 
-def _own(finding: Finding) -> bool:
-    block, slash, _ = finding.rule.partition("/")
-    return finding.rule == observer.RULE or (slash != "" and block in BLOCKS)
-
-
-def _metrics(check: Check) -> set[str]:
-    if isinstance(check, Threshold | Absence):
-        return {check.series.metric}
-    return {check.part.metric, check.whole.metric} if isinstance(check, Ratio) else set()
+def _withdrawn(firing: Finding, now: Ms, why: str) -> Finding:
+    return firing.clear(ClearReason.WITHDRAWN, now, {"note": why})
 
 
 def _tick(book: Book) -> list[Finding]:
     """What follows from the time alone. First whether opx can see at all."""
-    now = book.clock.at
     edges = book.observer.tick(book.clock)
-    edges += book.absences.tick(book.rules, book.observer.firing is not None)
+    blind = book.observer.firing is not None
+    for block in book.blocks.values():
+        edges += block.tick(book.rules, blind)
     book.observer.withhold(book.absences.fresh)
-    edges += book.thresholds.silent(book.rules, now)
-    edges += book.ratios.tick(book.rules, now)
-    edges += book.bursts.tick(book.rules)
     return edges
 
 
@@ -246,7 +233,7 @@ def _learn(book: Book, series: Mapping[int, Series], sid: int) -> None:
     book.marks[sid] = _KNOWN
     watches: list[Watch] = []
     for rule in book.of_metric.get(one.metric, ()):
-        for block in (book.thresholds, book.ratios, book.absences):
+        for block in book.blocks.values():
             watch = block.watch(rule, one)
             if watch is not None:
                 watches.append(watch)

@@ -12,11 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opx.core.base.time import Ms
+from opx.core.base.time import MINUTE, Ms
 from opx.core.detect.finding import ClearReason, Finding, FindingKind, FindingState
 from opx.core.detect.rules import DetectionRule
 from opx.core.ingest.signals import Identity, Series, Severity
 
+HUGE = 1.7976931348623157e308
+"""Sums stop here: an infinity could not be saved."""
+SILENCE: Ms = 15 * MINUTE
+"""What fires and of which nothing was said for this long, and two windows, has expired."""
 MOST_STEPS = 20
 TRUNCATED = "TRUNCATED"
 Plain = dict[str, object]
@@ -90,6 +94,11 @@ def stop(judged: Judged, reason: ClearReason, at: Ms, note: str) -> list[Finding
     """End what is open without a window that says so."""
     firing, judged.firing, judged.breached_since = judged.firing, None, None
     return [] if firing is None else [firing.clear(reason, at, {"note": note})]
+
+
+def silence(window: Ms) -> Ms:
+    """After how long without a word a finding of such windows has expired."""
+    return max(SILENCE, 2 * window)
 
 
 def stream_of(series: Series) -> str:

@@ -12,7 +12,7 @@ anything before it has seen enough windows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
@@ -20,12 +20,11 @@ from typing import Any
 from opx.core.base import canonical
 from opx.core.base.time import DAY, SECOND, Ms
 from opx.core.detect.finding import ClearReason, Finding
-from opx.core.detect.ruled.clock import LogClock
+from opx.core.detect.ruled.block import Block, Rules, in_order, saved_tracks
 from opx.core.detect.ruled.judging import (
     Judged,
     Verdict,
     condition,
-    finding_from,
     judge,
     place_of,
     stop,
@@ -57,27 +56,26 @@ class _Track(Judged):
     usual: list[int] = field(default_factory=list)
 
 
-Key = tuple[str, Identity]
-
-
 @dataclass(slots=True)
-class LogBursts:
-    """``tracks`` by rule hash and identity, the least recently seen first. ``closed``: until when
-    every window of a rule is closed. ``late``: lines of closed windows. ``forgotten``: how many
-    tracks there was no room for."""
+class LogBursts(Block[Identity, _Track]):
+    """A stream is an identity; the least recently seen is the first. ``closed``: until when every
+    window of a rule is closed. ``late``: lines of closed windows. ``forgotten``: how many tracks
+    there was no room for."""
 
-    clock: LogClock = field(default_factory=LogClock)
-    tracks: dict[Key, _Track] = field(default_factory=dict)
+    check = LogBurst
     closed: dict[str, Ms] = field(default_factory=dict)
     late: int = 0
     forgotten: int = 0
     most: int = MOST_TRACKS
 
-    def take(self, rules: Sequence[tuple[DetectionRule, LogBurst]], line: LogLine) -> list[Finding]:
+    def take(self, rules: Sequence[DetectionRule], line: LogLine) -> list[Finding]:
         """Count one line; what has to be withdrawn to make room for who wrote it."""
         edges: list[Finding] = []
         at = min(line.at, line.received_at)
-        for rule, check in rules:
+        for rule in rules:
+            check = rule.check
+            if not isinstance(check, LogBurst):
+                continue
             closed = self.closed.setdefault(rule.hash, _over(check, line.received_at))
             start = at - at % check.window
             key = rule.hash, line.identity
@@ -95,7 +93,7 @@ class LogBursts:
                 track.counts[start] = track.counts.get(start, 0) + wanted
         return edges
 
-    def tick(self, rules: Mapping[str, DetectionRule]) -> list[Finding]:
+    def tick(self, rules: Rules, blind: bool) -> list[Finding]:
         """Judge every window that is over by the clock."""
         edges: list[Finding] = []
         over: dict[str, LogBurst] = {}
@@ -106,7 +104,7 @@ class LogBursts:
                 if until > self.closed.get(rule.hash, -1):
                     self.closed[rule.hash] = until
                     over[rule.hash] = check
-        for key in sorted((key for key in self.tracks if key[0] in over), key=_order):
+        for key in in_order(key for key in self.tracks if key[0] in over):
             track, until = self.tracks[key], self.closed[key[0]]
             while track.next < until:
                 edge = self._close(rules[key[0]], over[key[0]], key[1], track, until)
@@ -114,15 +112,6 @@ class LogBursts:
             if track.seen_at + RETIRED <= until and track.firing is None:
                 del self.tracks[key]
         return edges
-
-    def drop(self, rules: Mapping[str, DetectionRule]) -> list[Finding]:
-        """Forget what belongs to no rule of these; what was open of it."""
-        gone = sorted((key for key in self.tracks if key[0] not in rules), key=_order)
-        self.closed = {hash: at for hash, at in self.closed.items() if hash in rules}
-        return [firing for key in gone if (firing := self.tracks.pop(key).firing) is not None]
-
-    def open(self) -> Iterable[Finding]:
-        return (firing for track in self.tracks.values() if (firing := track.firing) is not None)
 
     def save(self) -> dict[str, Any]:
         tracks = [
@@ -141,18 +130,17 @@ class LogBursts:
             "forgotten": self.forgotten,
         }
 
-    @classmethod
-    def load(cls, saved: Mapping[str, Any], rules: Mapping[str, DetectionRule]) -> LogBursts:
-        loaded = cls(late=saved.get("late", 0), forgotten=saved.get("forgotten", 0))
-        for row in saved.get("tracks", ()):
-            values = dict(row)
+    def load(self, saved: Mapping[str, Any], rules: Rules) -> None:
+        self.late, self.forgotten = saved["late"], saved["forgotten"]
+        self.closed = dict(saved["closed"])
+        for values in saved_tracks(saved, rules):
             key = values.pop("rule"), Identity(**values.pop("identity"))
-            if key[0] in rules:
-                values["firing"] = finding_from(values["firing"])
-                values["counts"] = dict(values["counts"])
-                loaded.tracks[key] = _Track(**values)
-        loaded.closed = {hash: at for hash, at in saved.get("closed", {}).items() if hash in rules}
-        return loaded
+            values["counts"] = dict(values["counts"])
+            self.tracks[key] = _Track(**values)
+        self._forget(rules)
+
+    def _forget(self, rules: Rules) -> None:
+        self.closed = {hash: at for hash, at in self.closed.items() if hash in rules}
 
     def _close(
         self, rule: DetectionRule, check: LogBurst, who: Identity, track: _Track, until: Ms
@@ -215,8 +203,3 @@ def _verdict(check: LogBurst, track: _Track, start: Ms, count: int) -> Verdict:
         },
         others=others,
     )
-
-
-def _order(key: Key) -> tuple[str, ...]:
-    hash, identity = key
-    return hash, identity.environment, identity.service, identity.resource

@@ -11,31 +11,30 @@ It must never look back: a point of a closed window is late, and its growth show
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from opx.core.base import canonical
 from opx.core.base.time import MINUTE, Ms
 from opx.core.detect.finding import ClearReason, Finding
+from opx.core.detect.ruled.block import Block, Rules, in_order, saved_tracks
 from opx.core.detect.ruled.judging import (
+    HUGE,
     Judged,
     Plain,
     Verdict,
     condition,
-    finding_from,
     judge,
     place_of,
+    silence,
     stop,
 )
 from opx.core.detect.rules import DetectionRule, Ratio
 from opx.core.ingest.signals import Identity, Series
 
-SILENCE: Ms = 15 * MINUTE
-"""A firing ratio of which nothing was said for this long, and two windows, has expired."""
 GRACE: Ms = MINUTE
 """The clock closes a window this long after its end, at least a window's length."""
-HUGE = 1.7976931348623157e308
 
 Key: TypeAlias = tuple[str, Identity]
 
@@ -70,11 +69,11 @@ class _Counter:
 
 
 @dataclass(slots=True)
-class Ratios:
-    """``tracks`` by rule hash and identity, ``counters`` by rule hash and sid. ``closed``: until
-    when the clock has closed every window of a rule. ``late``: points of closed windows."""
+class Ratios(Block[Identity, _Track]):
+    """A stream is an identity. ``counters``: by rule hash and sid. ``closed``: until when the
+    clock has closed every window of a rule. ``late``: points of closed windows."""
 
-    tracks: dict[Key, _Track] = field(default_factory=dict)
+    check = Ratio
     counters: dict[tuple[str, int], _Counter] = field(default_factory=dict)
     closed: dict[str, Ms] = field(default_factory=dict)
     late: int = 0
@@ -90,18 +89,18 @@ class Ratios:
         counter = self.counters.setdefault((rule.hash, series.sid), _Counter())
         return Watch(self, rule, check, series, track, counter, part, whole)
 
-    def tick(self, rules: Mapping[str, DetectionRule], now: Ms) -> list[Finding]:
+    def tick(self, rules: Rules, blind: bool) -> list[Finding]:
         """Close what is over by the clock, and end what nobody has said anything of."""
         over: list[Key] = []
         for rule in rules.values():
             if isinstance(rule.check, Ratio):
-                until = now - _grace(rule.check)
+                until = self.clock.at - _grace(rule.check)
                 until -= until % rule.check.window
                 if until > self.closed.get(rule.hash, -1):
                     self.closed[rule.hash] = until
                     over += [key for key in self.tracks if key[0] == rule.hash]
         edges: list[Finding] = []
-        for key in sorted(over, key=_order):
+        for key in in_order(over):
             rule, track = rules[key[0]], self.tracks[key]
             if isinstance(rule.check, Ratio):
                 until = self.closed[rule.hash]
@@ -110,21 +109,11 @@ class Ratios:
                 edges += _silenced(rule.check, track, until)
         return edges
 
-    def drop(self, rules: Mapping[str, DetectionRule]) -> list[Finding]:
-        """Forget what belongs to no rule of these; what was open of it."""
-        gone = sorted((key for key in self.tracks if key[0] not in rules), key=_order)
-        for counter in [key for key in self.counters if key[0] not in rules]:
-            del self.counters[counter]
-        self.closed = {hash: at for hash, at in self.closed.items() if hash in rules}
-        return [firing for key in gone if (firing := self.tracks.pop(key).firing) is not None]
-
-    def open(self) -> Iterable[Finding]:
-        return (firing for track in self.tracks.values() if (firing := track.firing) is not None)
-
     def save(self) -> dict[str, Any]:
         tracks = [
-            {"rule": key[0], "identity": canonical.plain(key[1]), **canonical.plain(track)}
-            for key, track in sorted(self.tracks.items(), key=lambda item: _order(item[0]))
+            {"rule": key[0], "identity": canonical.plain(key[1])}
+            | canonical.plain(self.tracks[key])
+            for key in in_order(self.tracks)
         ]
         counters = [[*key, one.at, one.value] for key, one in sorted(self.counters.items())]
         return {
@@ -134,20 +123,18 @@ class Ratios:
             "late": self.late,
         }
 
-    @classmethod
-    def load(cls, saved: Mapping[str, Any], rules: Mapping[str, DetectionRule]) -> Ratios:
-        loaded = cls(late=saved.get("late", 0))
-        for row in saved.get("tracks", ()):
-            values = dict(row)
+    def load(self, saved: Mapping[str, Any], rules: Rules) -> None:
+        self.late, self.closed = saved["late"], dict(saved["closed"])
+        for values in saved_tracks(saved, rules):
             key = values.pop("rule"), Identity(**values.pop("identity"))
-            if key[0] in rules:
-                values["firing"] = finding_from(values["firing"])
-                loaded.tracks[key] = _Track(**values)
-        for hash, sid, at, value in saved.get("counters", ()):
-            if hash in rules:
-                loaded.counters[hash, sid] = _Counter(at, value)
-        loaded.closed = {hash: at for hash, at in saved.get("closed", {}).items() if hash in rules}
-        return loaded
+            self.tracks[key] = _Track(**values)
+        for hash, sid, at, value in saved["counters"]:
+            self.counters[hash, sid] = _Counter(at, value)
+        self._forget(rules)
+
+    def _forget(self, rules: Rules) -> None:
+        self.counters = {key: one for key, one in self.counters.items() if key[0] in rules}
+        self.closed = {hash: at for hash, at in self.closed.items() if hash in rules}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +151,6 @@ class Watch:
     in_whole: bool
 
     def take(self, at: Ms, value: float, now: Ms) -> list[Finding]:
-        """The edges that one more point makes."""
         track, window = self.track, self.check.window
         start = at - at % window
         if start < track.start or start < self.of.closed.get(self.rule.hash, -1):
@@ -221,16 +207,13 @@ def _verdict(check: Ratio, track: _Track) -> Verdict:
 
 def _silenced(check: Ratio, track: _Track, by: Ms) -> list[Finding]:
     """End what fires if nothing was said of it in time before ``by``."""
-    expires_at = track.said_at + max(SILENCE, 2 * check.window)
-    if track.firing is None or expires_at > by:
+    if track.firing is None:
+        return []
+    expires_at = track.said_at + silence(check.window)
+    if expires_at > by:
         return []
     return stop(track, ClearReason.EXPIRED, expires_at, "the whole was too small to say anything")
 
 
 def _grace(check: Ratio) -> Ms:
     return max(GRACE, check.window)
-
-
-def _order(key: Key) -> tuple[str, ...]:
-    hash, identity = key
-    return hash, identity.environment, identity.service, identity.resource

@@ -11,31 +11,29 @@ late and not used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from opx.core.base import canonical
 from opx.core.base.metrics import PERCENTILES
 from opx.core.base.reads import Stat
-from opx.core.base.time import MINUTE, SECOND, Ms
+from opx.core.base.time import SECOND, Ms
 from opx.core.detect.finding import ClearReason, Finding
+from opx.core.detect.ruled.block import Block, Rules, saved_tracks
 from opx.core.detect.ruled.judging import (
+    HUGE,
     Judged,
     Verdict,
     condition,
-    finding_from,
     judge,
+    silence,
     stop,
     stream_of,
 )
 from opx.core.detect.rules import DetectionRule, Threshold
 from opx.core.ingest.signals import Series
 
-SILENCE: Ms = 15 * MINUTE
-"""A firing series without points for this long, and two windows, has expired."""
-HUGE = 1.7976931348623157e308
-"""Sums stop here: an infinity could not be saved."""
 MOST_VALUES = 1_024
 """Points of one window that a percentile is made of. Up to so many it is exact; of more, every
 second, fourth, ... point is kept, evenly over the window, and the finding says so."""
@@ -63,10 +61,10 @@ class _Track(Judged):
 
 
 @dataclass(slots=True)
-class Thresholds:
-    """``tracks`` by (rule hash, sid). ``late``: points of closed windows."""
+class Thresholds(Block[int, _Track]):
+    """A stream is a sid. ``firing``: the keys of what fires. ``late``: points of closed windows."""
 
-    tracks: dict[tuple[str, int], _Track] = field(default_factory=dict)
+    check = Threshold
     firing: set[tuple[str, int]] = field(default_factory=set)
     late: int = 0
 
@@ -77,25 +75,16 @@ class Thresholds:
         track = self.tracks.setdefault((rule.hash, series.sid), _Track())
         return Watch(self, rule, check, series, track)
 
-    def silent(self, rules: Mapping[str, DetectionRule], now: Ms) -> list[Finding]:
+    def tick(self, rules: Rules, blind: bool) -> list[Finding]:
         """End what has fired and brings no points any more."""
         edges = []
         for key in sorted(self.firing):
             rule, track = rules[key[0]], self.tracks[key]
             check = rule.check
-            if isinstance(check, Threshold) and now >= track.last_at + _silence(check):
+            if isinstance(check, Threshold) and self.clock.at >= _expiry(check, track):
                 edges += _silenced(rule, check, track)
                 self.firing.discard(key)
         return edges
-
-    def drop(self, rules: Mapping[str, DetectionRule]) -> list[Finding]:
-        """Forget what belongs to no rule of these; what was open of it."""
-        gone = sorted(key for key in self.tracks if key[0] not in rules)
-        self.firing.difference_update(gone)
-        return [firing for key in gone if (firing := self.tracks.pop(key).firing) is not None]
-
-    def open(self) -> Iterable[Finding]:
-        return (firing for track in self.tracks.values() if (firing := track.firing) is not None)
 
     def save(self) -> dict[str, Any]:
         tracks = [
@@ -104,20 +93,18 @@ class Thresholds:
         ]
         return {"tracks": tracks, "late": self.late}
 
-    @classmethod
-    def load(cls, saved: Mapping[str, Any], rules: Mapping[str, DetectionRule]) -> Thresholds:
-        loaded = cls(late=saved.get("late", 0))
-        for row in saved.get("tracks", ()):
-            values = dict(row)
+    def load(self, saved: Mapping[str, Any], rules: Rules) -> None:
+        self.late = saved["late"]
+        for values in saved_tracks(saved, rules):
             key = values.pop("rule"), values.pop("sid")
-            if key[0] not in rules:
-                continue
-            values["firing"] = finding_from(values["firing"])
             values["base"] = tuple(values["base"]) if values["base"] else None
             if values["firing"] is not None:
-                loaded.firing.add(key)
-            loaded.tracks[key] = _Track(**values)
-        return loaded
+                self.firing.add(key)
+            self.tracks[key] = _Track(**values)
+
+    def _pop(self, key: tuple[str, int]) -> _Track:
+        self.firing.discard(key)
+        return self.tracks.pop(key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +118,13 @@ class Watch:
     track: _Track
 
     def take(self, at: Ms, value: float, now: Ms) -> list[Finding]:
-        """The edges that one more point makes."""
         track, window = self.track, self.check.window
         start = at - at % window
         if start < track.start:
             self.of.late += 1
             return []
         edges: list[Finding] = []
-        if track.firing is not None and at >= track.last_at + _silence(self.check):
+        if track.firing is not None and at >= _expiry(self.check, track):
             edges += _silenced(self.rule, self.check, track)
         if start > track.start or not track.count:
             edges += self._closed()
@@ -246,7 +232,7 @@ def percentile(values: list[float], share: float) -> float:
 
 def _silenced(rule: DetectionRule, check: Threshold, track: _Track) -> list[Finding]:
     """End what fires without points: well if what there was of its last window says so."""
-    firing, expired_at = track.firing, track.last_at + _silence(check)
+    firing, expired_at = track.firing, _expiry(check, track)
     verdict = _verdict(check, track)
     if firing is not None and verdict is not None and not verdict.breach["held"]:
         edge = judge(rule, firing.stream, firing.identity, track, verdict)
@@ -259,5 +245,5 @@ def _silenced(rule: DetectionRule, check: Threshold, track: _Track) -> list[Find
     return edges
 
 
-def _silence(check: Threshold) -> Ms:
-    return max(SILENCE, 2 * check.window)
+def _expiry(check: Threshold, track: _Track) -> Ms:
+    return track.last_at + silence(check.window)
