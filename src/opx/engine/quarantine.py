@@ -65,7 +65,7 @@ class Quarantine:
             return marked
 
     def _read(self, item: Rejected, now: Ms, services: frozenset[str]) -> Parsed | None:
-        """None when it cannot be read, which is so of what was cut or masked."""
+        """None when it cannot be read, which is so of what was cut."""
         if item.reason == Reason.AND_MORE or item.wire not in self.intake.wires:
             raise Refused("of this, nothing was kept that could be sent again")
         try:

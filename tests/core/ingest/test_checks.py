@@ -163,3 +163,42 @@ def test_the_quarantine_keeps_a_masked_beginning() -> None:
         "too_old",
         "agent",
     )
+
+
+@pytest.mark.parametrize(
+    ("item", "kept"),
+    [
+        ('{"password": {"a": "SECRET"}, "x": 1}', '{"password":{"a":"[masked]"},"x":1}'),
+        ('{"pass\\u0077ord":"SECRET"}', '{"password":"[masked]"}'),
+        ('{"a": [{"api key": ["SECRET"]}]}', '{"a":[{"api key":["[masked]"]}]}'),
+        ('{"größe": "password=SECRET"}', '{"größe":"password=[masked]"}'),
+        ('{"x": 1.10, "n": 123456789012345678901234567890, "token": ""}', None),
+        ('{"msg": "pass\\u0077ord\\u003dSECRET"}', '{"msg":"password=[masked]"}'),
+        ('{"token": "\\ud800"}', '{"token":"[masked]"}'),
+        ('{"x": "\\ud800", "token": "SECRET"}', '{"x":"?","token":"[masked]"}'),
+        # What is no JSON, or says something twice.
+        ('{"password": {"a": "SECRET"}, "x": 1', '{"password": [masked]'),
+        ('{"password": {"a": "SECRET"}, "password": ""}', '{"password": [masked]'),
+        ('{"x": 1, "pass\\u0077ord": "SECRET"', '{"x": 1, "password": [masked]'),
+        ('{"x": 1, "api_keys": ["a"], "y', None),
+        ('level\\u003dinfo {"a": {}}', None),
+    ],
+)
+def test_what_is_refused_is_masked_as_what_is_taken(item: str, kept: str | None) -> None:
+    """As a tree where it is JSON, however it is written; None: it is kept as it came."""
+    refusal = Refusal(index=0, reason=Reason.TOO_OLD, detail="d", item=item.encode())
+
+    found = checks.rejected(refusal, id="i", at=NOW, wire="events", source="agent").item
+
+    assert found == (item if kept is None else kept)
+
+
+def test_what_is_too_large_or_too_deep_is_masked_too() -> None:
+    """It is not read as JSON, and what stands beneath a secret's name does not pass for that."""
+    beneath = '{"x": 1, "password": {"a": "SECRET"}, "y": '
+    for item in (f'{beneath}"{"a" * 70_000}"}}', beneath + "[" * 3_000 + "]" * 3_000 + "}"):
+        refusal = Refusal(index=0, reason=Reason.TOO_DEEP, detail="d", item=item.encode())
+
+        found = checks.rejected(refusal, id="i", at=NOW, wire="events", source="agent").item
+
+        assert found == '{"x": 1, "password": [masked]'

@@ -10,6 +10,7 @@ every metric system makes: an empty label is no label.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -38,6 +39,9 @@ _SIZES = ((10**11, 1_000, 1), (10**14, 1, 1), (10**17, 1, 1_000), (10**20, 1, 1_
 _NUMBER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]*", re.ASCII)
 _INT64 = 1 << 63
+_LETTER = re.compile(r"\\u00([2-7][0-9a-fA-F])", re.ASCII)
+_BENEATH = re.compile(r'"([^"\\\n]{1,200})\\{0,2}"\s{0,8}:\s{0,8}(?=[\[{])', re.ASCII)
+"""A name in JSON whose value is not one text."""
 
 
 class Reason(StrEnum):
@@ -85,9 +89,48 @@ class Refusal:
 def rejected(refusal: Refusal, *, id: str, at: Ms, wire: str, source: str) -> Rejected:
     """The refusal as the quarantine keeps it: masked, and cut to ``KEPT_TEXT``."""
     # Masked before the last cut, so that a cut cannot hide a secret's end from the mask.
-    item = masking.text(refusal.item[: 4 * KEPT_TEXT].decode("utf-8", "replace"))[:KEPT_TEXT]
-    reason = refusal.reason.value
+    item = _masked_json(refusal.item)
+    if item is None:
+        item = _masked_text(refusal.item[: 4 * KEPT_TEXT].decode("utf-8", "replace"))
+    reason, item = refusal.reason.value, item[:KEPT_TEXT]
     return Rejected(id=id, at=at, wire=wire, reason=reason, item=item, source=source)
+
+
+def _masked_json(item: bytes) -> str | None:
+    """JSON masked as what is taken is, and as it came where it has no secret. None when it is
+    no JSON, or too large or too deep to be looked into, or says something twice."""
+    if len(item) > MAX_ITEM_BYTES:
+        return None
+    try:
+        text = item.decode()
+        read = {"": json.loads(text, object_pairs_hook=_each_once)}
+        masked = masking.fields(read)
+    except (ValueError, RecursionError):
+        return None
+    if masked == read:
+        return text
+    # A half of a character cannot be kept: it has no UTF-8.
+    said = json.dumps(masked[""], ensure_ascii=False, separators=(",", ":"))
+    return said.encode("utf-8", "replace").decode()
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("of two values of one name, only one would be seen")
+    return found
+
+
+def _masked_text(text: str) -> str:
+    """A text masked. It may be JSON in part: what stands beneath a secret's name goes with all
+    that follows, and a letter that is written as its number is read as a letter."""
+    read = _LETTER.sub(lambda found: chr(int(found[1], 16)), text)
+    masked = masking.text(read)
+    for found in _BENEATH.finditer(read):
+        if masking.mapping({found[1]: "x"})[found[1]] == masking.MASK:
+            masked = masking.text(read[: found.end()]) + masking.MASK
+            break
+    return text if masked == read else masked
 
 
 @lru_cache(maxsize=8_192)
