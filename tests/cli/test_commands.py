@@ -86,6 +86,7 @@ def test_usage_errors_are_two(up: Opx) -> None:
     assert up("why").code == 2
     assert up("outcome", "x", "--kind", "perhaps").code == 2
     assert up("token", "create", "ann", "-r", "viewer", "--ttl", "soon").code == 2
+    assert "at most 366d" in up("token", "create", "ann", "-r", "viewer", "--ttl", "367d").err
 
 
 def test_what_is_not_there_is_one(up: Opx) -> None:
@@ -317,7 +318,9 @@ def test_silences(up: Opx) -> None:
     assert up("silence", "end", made["id"]).code == 3
     assert up("silence", "add", "servce=orders", "--for", "2h", "--reason", "x").code == 2
     assert up("silence", "add", "--for", "2h", "--reason", "x").code == 2
-    assert up("silence", "add", "rule=alert", "--for", "31d", "--reason", "x").code == 1
+    for odd in ("31d", "59s"):
+        wrong = up("silence", "add", "rule=alert", "--for", odd, "--reason", "x")
+        assert (wrong.code, "at least 1m, at most 30d" in wrong.err) == (2, True)
 
 
 def test_predictions(up: Opx, world: Any) -> None:

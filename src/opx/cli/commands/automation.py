@@ -158,12 +158,15 @@ def grant(
     )
 
 
-def span(text: str) -> int:
-    """``7d`` in seconds; a usage error when it is not a duration."""
+def span(text: str, most_days: int = 366) -> int:
+    """``7d`` in seconds; a usage error unless it is a duration from a minute to that."""
     try:
-        return time.duration(text) // time.SECOND
+        found = time.duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    if not time.MINUTE <= found <= most_days * time.DAY:
+        raise typer.BadParameter(f"{text}: at least 1m, at most {most_days}d")
+    return found // time.SECOND
 
 
 @breaker.command(name="list")

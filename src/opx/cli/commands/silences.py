@@ -14,6 +14,8 @@ from opx.cli.commands import glance
 from opx.cli.commands.automation import span
 from opx.cli.commands.places import split
 from opx.cli.show import AsJson, Data
+from opx.core.base.time import DAY
+from opx.core.correlate.silences import LONGEST
 
 app = typer.Typer(help="What opx opens no incidents for, for a while.", no_args_is_help=True)
 
@@ -29,7 +31,7 @@ def add(
     data: Data = None,
 ) -> None:
     """Open no incident for what matches all of this, until it ends."""
-    body: dict[str, str | int] = {"reason": reason, "ttl_s": span(during)}
+    body: dict[str, str | int] = {"reason": reason, "ttl_s": span(during, LONGEST // DAY)}
     for part in what:
         for name, value in _said(part):
             if name not in ("environment", "service", "rule") or name in body:
