@@ -38,6 +38,10 @@ def reason(check: Callable[[], object]) -> Reason | None:
         ("a b", Reason.BAD_NAME),
         ("a\n", Reason.BAD_NAME),
         ("größe", Reason.BAD_NAME),
+        ("job:auth_token:rate5m", None),
+        ("gh" + "p_" + "a1B2" * 9, Reason.BAD_NAME),
+        ("requests_AKIAABCDEFGHIJKLMNOP", None),
+        ("requests.AKIAABCDEFGHIJKLMNOP", Reason.BAD_NAME),
     ],
 )
 def test_names(name: str, expected: Reason | None) -> None:

@@ -62,6 +62,22 @@ COMMIT = "9fceb02d0ae598e95dc970b74767f19372d61af8"
         ("Server=db;User Id=sa;Password=p;", "Server=db;User Id=sa;Password=[masked];"),
         ("AccountName=a;AccountKey=abc==;", "AccountName=a;AccountKey=[masked];"),
         ("mongodb+srv://a:b@c/d?e=f", "mongodb+srv://a:[masked]@c/d?e=f"),
+        ("key " + "sk_" + "live_a1B2a1B2a1B2a1B2 used", "key [masked] used"),
+        ("sk-" + "proj-a1B2_a1B2-a1B2a1B2a1B2", "[masked]"),
+        ("AI" + "za" + "a1B2-" * 7, "[masked]"),
+        ("npm" + "_" + "a1B2a1B2a" * 4, "[masked]"),
+        ("mysql --user=app --password hunter2 -h db", "mysql --user=app --password [masked] -h db"),
+        (
+            "x --db-password 'two words' --api-key  12345",
+            "x --db-password [masked] --api-key  [masked]",
+        ),
+        ("ran -token abc", "ran -token [masked]"),
+        ("curl -u ann:hunter2 http://h", "curl -u ann:[masked] http://h"),
+        (
+            "curl -s -uann:hunter2 --user 'bob:p w'",
+            "curl -s -uann:[masked] --user 'bob:[masked] w'",
+        ),
+        ("/next%3Ftoken%3Dabc%26x%3D1 y", "/next%3Ftoken%3D[masked] y"),
     ],
 )
 def test_a_secret_is_replaced(text: str, expected: str) -> None:
@@ -90,6 +106,9 @@ def test_a_secret_is_replaced(text: str, expected: str) -> None:
         "opx_ingest_items_that_were_taken_by_each_of_its_wires_total",
         "key=orders primary_key: id cache_key: orders",
         "cookies were set; the cookie jar",
+        "sk_live_ and sk-proj- and npm_ and AIza are beginnings of npm_install_duration_seconds",
+        "id -u ann and curl --user-agent x:y and a --token",
+        "by-passing it, and sub-token of it - token by token",
         "tokenizer=bert secretary=ann monkey: 1",
         "ssh://git@github.com/x and http://host:8080/path?mail=a@b.c",
     ],
@@ -233,7 +252,8 @@ def test_a_secrets_value_never_survives(before: str, name: str, separator: str, 
         "github_pat_", "opx_", "opx_a", "opx_-", "glpat-", "cookie", "cookie:", 'cookie="',
         "cookie ", "basic ", "basic aaaa", "://@", "://aaaaaaaaaaaaaaaa", "a" * 39 + " ",
         "a" * 41 + " ", "=", AWS_KEY + " ", " ", "-----BEGIN PRIVATE KEY----------END ",
-        "password1", "access_", "a:",
+        "password1", "access_", "a:", "--", "--a-", "-password ", " --token '", " -u", " -u a",
+        "--user ", "--user a:", "token%3D", "sk_live_", "sk-proj-", "sk-proj-a", "AIza", "npm_",
     ],
 )  # fmt: skip
 def test_no_text_takes_long(piece: str) -> None:

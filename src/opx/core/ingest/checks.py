@@ -140,6 +140,8 @@ def name(value: str) -> str:
         raise Unfit(Reason.TOO_LONG, f"a name has at most {MAX_NAME} characters")
     if not NAME.fullmatch(value):
         raise Unfit(Reason.BAD_NAME, "a name is letters, digits and _ . : / -, no digit first")
+    if masking.is_token(value):
+        raise Unfit(Reason.BAD_NAME, "a name is no token: it is kept and shown as it is")
     return value
 
 

@@ -26,7 +26,8 @@ MASK = "[masked]"
 _MARKERS = (
     "secret", "token", "pass", "pwd", "bearer", "basic", "authorization", "credential", "key",
     "cookie", "-----begin", "akia", "asia", "eyj", "opx_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_",
-    "github_pat_", "glpat-", "xox",
+    "github_pat_", "glpat-", "xox", "sk_live_", "sk_test_", "rk_live_", "rk_test_", "sk-proj-",
+    "aiza", "npm_", " -u", "--user",
 )  # fmt: skip
 
 _PRIVATE_KEY = re.compile(
@@ -43,7 +44,9 @@ _AWS_SECRET = re.compile(
 _TOKEN = re.compile(
     r"gh[opusr]_[A-Za-z0-9]{20,} | github_pat_[A-Za-z0-9_]{20,} | glpat-[A-Za-z0-9_-]{16,}"
     # What opx makes has a capital or a digit among its 43; its metrics' names have not.
-    r"| xox[a-z]-[A-Za-z0-9-]{10,} | opx_(?=[a-z_-]{0,42}[A-Z0-9])[A-Za-z0-9_-]{43}",
+    r"| xox[a-z]-[A-Za-z0-9-]{10,} | opx_(?=[a-z_-]{0,42}[A-Z0-9])[A-Za-z0-9_-]{43}"
+    r"| [sr]k_(?:live|test)_[A-Za-z0-9]{16,} | sk-proj-[A-Za-z0-9_-]{20,}"
+    r"| AIza[A-Za-z0-9_-]{35} | npm_[A-Za-z0-9]{36}",
     re.ASCII | re.VERBOSE,
 )
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?)?", re.ASCII)
@@ -64,7 +67,7 @@ _ASSIGNMENT = re.compile(
           | (?<=c) redentials?
           | (?<=a) (?: uthorization | (?:pi|ccess|ccount)[_-]?key )
           | (?<=e) ncryption[_-]?key )
-        \d{{0,3}} \\{{0,2}}["']? \s{{0,8}} [=:] \s{{0,8}} )
+        \d{{0,3}} \\{{0,2}}["']? (?: \s{{0,8}} [=:] \s{{0,8}} | %3[AD] ) )
     (?!\[masked\])
     (?: (?:bearer|basic|token) \s{{1,8}} )?
     (?: {_QUOTED} | [^\s,;&"']+ )
@@ -75,6 +78,19 @@ _COOKIE = re.compile(
     rf"""(cookie \\{{0,2}}["']? \s{{0,8}} [=:] \s{{0,8}}+) (?!\[masked\])
     (?: {_QUOTED} | [^\r\n"']+ )""",
     re.ASCII | re.IGNORECASE | re.VERBOSE,
+)
+_OPTION = re.compile(
+    rf"""
+    (   - (?<![a-z0-9-]-) -? (?:[a-z0-9]{{1,20}}[_-]){{0,4}}
+        (?: pass(?:word|wd|phrase|code)? | pwd | secret | token | credentials?
+          | (?:api|access|private|account|signing|encryption|secret)[_-]?key ) \s{{1,8}} )
+    (?!\[masked\]) (?: {_QUOTED} | [^\s"']+ )
+    """,
+    re.ASCII | re.IGNORECASE | re.VERBOSE,
+)
+_USER = re.compile(
+    r"""(-(?:(?<=[ ]-)u|-user[=\s])\s{0,8}["']?[^\s:"']{1,100}:)(?!\[masked\])[^\s"']+""",
+    re.ASCII,
 )
 _NOT_ALNUM = re.compile(r"[^a-z0-9]+")
 _PASS = re.compile(r"(?:^|[^A-Za-z0-9])(?i:pass)\d*$|[a-z0-9]Pass\d*$", re.ASCII)
@@ -122,6 +138,14 @@ def fields(values: Mapping[str, object], *, secret: bool = False) -> dict[str, o
     }
 
 
+def is_token(name: str) -> bool:
+    """Whether a name has in it what can be told by its looks to be a token."""
+    if not _suspicious(name):
+        return False
+    web = any(found[1] for found in _JWT.finditer(name))
+    return web or _TOKEN.search(name) is not None or _AWS_KEY.search(name) is not None
+
+
 def _beside(value: str, aws: bool) -> str:
     """A text; ``aws``: beside it stands an AWS key's id, whose secret it may be."""
     return text(_AWS_SECRET.sub(MASK, value) if aws else value)
@@ -161,6 +185,8 @@ def _once(value: str) -> str:
     value = _TOKEN.sub(MASK, value)
     value = _JWT.sub(lambda found: MASK if found[1] else found[0], value)
     value = _ASSIGNMENT.sub(_after_name, value)
+    value = _OPTION.sub(_after_name, value)
+    value = _USER.sub(_after_name, value)
     value = _BEARER.sub(_after_name, value)
     value = _BASIC.sub(_basic, value)
     value = _URL_TOKEN.sub(_after_name, value)
