@@ -20,6 +20,7 @@ from typing import Any
 from opx.core.base import canonical
 from opx.core.base.time import DAY, HOUR, MINUTE, SECOND, Ms
 from opx.core.decide.roles import Role
+from opx.core.ingest import masking
 from opx.engine import journal
 from opx.engine.ports import Clock, Entry, ReadTx, Store, Token, Where, WriteTx
 from opx.errors import BadInput, Conflict, NotFound, NotLoggedIn, Unavailable
@@ -34,6 +35,8 @@ STALE: Ms = 60 * SECOND
 """Tokens that could not be read again for so long are not believed any more."""
 SHOWN = 12
 REFUSALS_A_MINUTE = 30
+MOST_SAID, SAID = 1_000, 200
+"""Of each thing that a request said of itself: how much is looked at for secrets, and kept."""
 NOBODY = "nobody"
 """Whoever sends no secret that is in force, in the journal."""
 OWN_NAMES = frozenset({"opx", "brain", "hands", "front", NOBODY})
@@ -313,7 +316,8 @@ class Refusals:
             return
         tally.journalled += 1
         missed, tally.uncounted = tally.uncounted, 0
-        what = {"permission": permission, "path": path[:200], "detail": detail[:200]}
+        said = {"permission": permission, "path": path, "detail": detail}
+        what = {name: masking.text(text[:MOST_SAID])[:SAID] for name, text in said.items()}
         entry = _entry(now, "access.refused", who, **what, unrecorded=missed)
         try:
             await self._store.write(lambda tx: tx.append(entry))

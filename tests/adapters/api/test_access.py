@@ -189,6 +189,25 @@ def test_a_flood_of_nobodies_hides_nobodys_refusals() -> None:
     tell(story)
 
 
+def test_what_a_refused_request_says_of_itself_is_masked_and_cut() -> None:
+    """Anybody may ask for anything: what they ask for is not kept as it is."""
+
+    async def story(store: MemoryStore, clock: ManualClock, gate: Access) -> None:
+        refusals = Refusals(store, clock)
+        await refusals.add(access.NOBODY, "PUT", "/api/v1/login?token=SECRET" + "x" * 5_000)
+        await refusals.add(
+            access.NOBODY, "A" * 5_000, "/" + "x" * 190 + "/token=SECRET", "pwd=SECRET"
+        )
+
+        first, second = await store.read(lambda tx: tx.find(Entry, order="seq"))
+        assert first.body["path"] == "/api/v1/login?token=[masked]"
+        assert second.body["permission"] == "A" * 200
+        assert second.body["path"] == "/" + "x" * 190 + "/token=[m"
+        assert second.body["detail"] == "pwd=[masked]"
+
+    tell(story)
+
+
 def test_a_refusal_that_cannot_be_written_down_is_counted() -> None:
     """A store that does not answer makes no refusal anything else; the next line counts it."""
 
