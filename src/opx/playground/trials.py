@@ -217,8 +217,10 @@ def _told(scene: Scene) -> bool:
     """Whether every run that is called for has its verdict. ``OpxError``: opx does not act."""
     stories = scene.stories()
     for victim, story in zip(scene.victims, stories, strict=True):
+        guards = "; ".join(story.guards)
+        if "symptom_gone" in guards:  # a start that took long: what it was, was not this
+            continue
         if not story.verdicts and (story.refused or story.answer == "ask"):
-            guards = "; ".join(story.guards)
             raise OpxError(f"opx did not act on {victim}: {story.answer} ({guards})")
     return all(len(story.verdicts) >= len(scene.row.verdicts) for story in stories)
 

@@ -233,6 +233,40 @@ class TestChanges:
         assert insight.type is type
         assert (insight.causes[0].subject == "v2") is (type is InsightType.BAD_RELEASE)
 
+    def test_what_was_wrong_before_it_and_is_over_does_not_clear_a_release(self) -> None:
+        """An hour ago the process was gone, in the same episode. Then it was released, and errs."""
+        fired = finding("health-probe", failure="refused")
+        over = replace(fired, since=T - 3_600_000, at=T - 3_500_000, state=FindingState.CLEARED)
+        release = changed(What.RELEASE, T - 60_000, "v2")
+        insight = explain([over, judged("errors")], ORDERS, T, changes=[release])
+        assert insight.type is InsightType.BAD_RELEASE
+
+    @pytest.mark.parametrize(
+        ("helped", "kind", "after", "type"),
+        [
+            (True, "bad_release", 1, InsightType.ERRORS),
+            (True, "bad_release", -1, InsightType.BAD_RELEASE),
+            (False, "bad_release", 1, InsightType.BAD_RELEASE),
+            (True, "process_down", 1, InsightType.BAD_RELEASE),
+        ],
+    )
+    def test_a_release_that_was_taken_back_explains_nothing_any_more(
+        self, helped: bool, kind: str, after: int, type: InsightType
+    ) -> None:
+        """It is not there: rolled back since it was released, and verified."""
+        release = changed(What.RELEASE, T - 60_000, "v2")
+        back = Past(
+            run="r",
+            incident="i",
+            type=kind,
+            runbook="rollback-release",
+            helped=helped,
+            took=1,
+            at=release.at + after,
+        )
+        insight = explain([judged("errors")], ORDERS, T, changes=[release], past=[back])
+        assert insight.type is type
+
     @pytest.mark.parametrize(
         ("failure", "type"),
         [

@@ -88,13 +88,14 @@ def drifted(changes: Iterable[Changed], group: Group) -> list[Changed]:
     return sorted(still, key=lambda one: (-one.at, one.subject))
 
 
-def released(changes: Iterable[Changed], group: Group, before: Ms) -> Changed | None:
-    """The last release of a service, if it came shortly before that time."""
+def released(changes: Iterable[Changed], group: Group, before: Ms, after: Ms = 0) -> Changed | None:
+    """The last release of a service, if it came shortly before that time, and ``after`` another:
+    what was taken back then is there no more."""
     found = [
         change
         for change in changes
         if change.group == group
         and change.what is What.RELEASE
-        and before - SHORTLY <= change.at <= before
+        and max(before - SHORTLY, after) <= change.at <= before
     ]
     return max(found, key=lambda one: (one.at, one.event), default=None)

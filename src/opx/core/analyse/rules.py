@@ -127,7 +127,8 @@ def explain(facts: Facts, now: Ms) -> Insight:
     places = sorted(by_place, key=lambda place: _rank(episode, *place))
     if not places:
         places = [(episode.group, InsightType.UNKNOWN)]
-    type, first = _changed(facts, {type for group, type in places if group == episode.group})
+    own = {type for group, type in places if group == episode.group}
+    type, first = _changed(facts, speaking, own)
     type = type or places[0][1]
     risk = max((RISK[finding.kind][finding.severity] for finding in speaking), default=0)
     told = [finding.id for finding in speaking]
@@ -174,10 +175,13 @@ def _speaking(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(still or findings, key=lambda finding: (finding.severity, finding.id))
 
 
-def _changed(facts: Facts, types: set[InsightType]) -> tuple[InsightType | None, tuple[Cause, ...]]:
-    """What the root's trouble is when a change explains it, and that change as its cause."""
+def _changed(
+    facts: Facts, speaking: Sequence[Finding], types: set[InsightType]
+) -> tuple[InsightType | None, tuple[Cause, ...]]:
+    """What the root's trouble is when a change explains it, and that change as its cause. What
+    was wrong with it before, and is over, began for reasons of its own."""
     group = facts.episode.group
-    symptoms = [one for one in facts.findings if one.kind is FindingKind.SYMPTOM]
+    symptoms = [one for one in speaking if one.kind is FindingKind.SYMPTOM]
     # when it was seen: a window that shows it may have begun before the change
     began = min((one.at for one in symptoms if group_of(one) == group), default=None)
     if began is None:
@@ -185,12 +189,18 @@ def _changed(facts: Facts, types: set[InsightType]) -> tuple[InsightType | None,
     files = changes.drifted(facts.changes, group)
     if files and types & _DIED:
         return InsightType.TAMPERING, tuple(_blamed(one, "the file was changed") for one in files)
-    release = changes.released(facts.changes, group, began)
+    release = changes.released(facts.changes, group, began, _rolled_back(facts.past))
     # where no process answers, that explains what else is reported: it must run to err
     if release is not None and types & _ERRED and not types & _GONE:
         said = "the release came shortly before the errors"
         return InsightType.BAD_RELEASE, (_blamed(release, said),)
     return None, ()
+
+
+def _rolled_back(cases: Sequence[Past]) -> Ms:
+    """When a release was last taken back, and that helped; 0: never, as far as is known."""
+    bad = (one.at for one in cases if one.helped and one.type == InsightType.BAD_RELEASE)
+    return max(bad, default=0)
 
 
 def _blamed(change: Changed, said: str) -> Cause:
