@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from opx.core.base.time import MINUTE, SECOND, Ms
+from opx.core.detect.ruled.logs import SPREAD
 
 WINDOW: Ms = MINUTE
 GRACE: Ms = 10 * SECOND
@@ -24,8 +25,6 @@ HISTORY = 30
 """Windows that say what is usual."""
 WARM_UP = 15
 """So many of them at least."""
-SPREAD = 1.4826
-"""Times the median distance from the median: the standard deviation, were the counts normal."""
 FAR = 8.0
 """Deviations off that are odd. Far beyond chance, because counts come in bursts and there are
 thousands of templates."""

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opx.core.base.time import FIRST, LAST, MINUTE, SECOND, Ms
+from opx.core.detect.metrics.counters import BELIEVED_LATE
+from opx.core.detect.metrics.stream import HUGE
 from opx.core.detect.metrics.territory import Floats, Ints
 from opx.core.detect.predict import fields as of
 from opx.core.detect.predict import trends
@@ -24,12 +26,8 @@ from opx.core.detect.predict.saying import say
 from opx.core.detect.predict.state import PredictState, Whose, whose
 from opx.core.ingest.signals import Identity, MetricBatch
 
-HUGE = 1e150
-"""A larger value measures nothing."""
 SILENCE: Ms = 15 * MINUTE
 """What brings no points for so long is in no trend any more."""
-BELIEVED_LATE = 8
-"""So many points in a row that are older than the newest: it was that one whose time was wrong."""
 REASONS = {trends.Ended.TURNED: Withdrawn.TURNED, trends.Ended.FLAT: Withdrawn.FLAT}
 
 
