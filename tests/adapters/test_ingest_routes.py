@@ -442,6 +442,33 @@ def test_gzip_is_read_up_to_the_limit() -> None:
     run(check, Limits(body=1_000))
 
 
+def test_a_batch_that_was_refused_is_told_of_until_one_is_kept() -> None:
+    """Nothing else tells of it where the ticks still fit. It is not told for ever: whoever was
+    sent elsewhere by it would never come back."""
+
+    async def check(door: Door) -> None:
+        assert door.intake.keeping()
+        door.log.full = True
+        assert code(await door.post("/metrics", [POINT])) == (503, "unavailable")
+        assert not door.intake.keeping()
+        await door.post("/metrics", b"nothing of it is kept")
+        assert not door.intake.keeping()
+        door.log.full = False
+        assert (await door.post("/metrics", [POINT])).status_code == 202
+        assert door.intake.keeping()
+
+        door.log.full = True
+        await door.post("/metrics", [POINT])
+        clock = door.intake.clock
+        assert isinstance(clock, ManualClock)
+        await clock.advance(59_999)
+        assert not door.intake.keeping()
+        await clock.advance(1)
+        assert door.intake.keeping()
+
+    run(check)
+
+
 def test_nobody_waits_for_a_large_body() -> None:
     """While one is read, small ones are taken and answered; large ones are read one by one, and
     each is answered with what was in it."""

@@ -59,7 +59,7 @@ async def main(settings: Settings, stop: asyncio.Event, heart: Heart) -> None:
             intake=intake, store=store, brain=brain, hands_alive=hands_alive, data=settings.data
         ),
         hands_alive=hands_alive,
-        keeping=ticker.keeping,
+        keeping=lambda: ticker.keeping() and intake.keeping(),
         allowed_hosts=settings.allowed_hosts,
         behind_proxy=settings.behind_proxy,
     )
@@ -111,7 +111,7 @@ class Ticker:
         self._kept = True
 
     def keeping(self) -> bool:
-        """Whether the log took the last tick."""
+        """Whether the log took the last tick, which fits where a batch may not."""
         return self._kept
 
     async def run(self) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from opx.core.base import ids
-from opx.core.base.time import Ms
+from opx.core.base.time import MINUTE, Ms
 from opx.core.ingest import checks, quota
 from opx.core.ingest.checks import Reason, Refusal
 from opx.core.ingest.mapping import MappingRule
@@ -26,6 +26,7 @@ from opx.core.ingest.services import Catalogue
 from opx.core.ingest.signals import ACCEPTED, MetricBatch, Rejected, Series
 from opx.core.ingest.unmapped import Book
 from opx.engine.ports import Appender, Batch, Clock
+from opx.errors import Unavailable
 
 MAX_REPORTED = 100
 """How many refused items of one request are named and quarantined; the rest are counted."""
@@ -33,6 +34,8 @@ LARGE = 32 << 10
 """A body of more bytes is read in a thread, so that nobody waits for it: some take seconds."""
 METRICS = "metrics"
 """The one wire that brings points."""
+REFUSED_FOR: Ms = MINUTE
+"""How long a batch that the log refused speaks for those that nobody dares to send."""
 _MAX_CALLERS = 10_000
 
 
@@ -109,6 +112,7 @@ class Intake:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _buckets: dict[str, Bucket] = field(default_factory=dict)
     _unmapped: Book = field(init=False)
+    _refused_at: Ms | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
@@ -134,7 +138,7 @@ class Intake:
         else:
             parsed, batch = self._judged(wire, body, now, source, services)
         if batch.items or batch.points is not None:
-            await self.appender.append(batch)
+            await self._append(batch)
             self.kept(wire, batch, now)
         self._count(wire, parsed)
         return Receipt(
@@ -167,6 +171,19 @@ class Intake:
             self._unmapped.item(wire, item, now)
         if batch.points is not None:
             self.index.came(batch.points, now)
+
+    def keeping(self) -> bool:
+        """False once the log refused a batch, until it takes one or ``REFUSED_FOR`` has passed."""
+        refused = self._refused_at
+        return refused is None or self.clock.now() - refused >= REFUSED_FOR
+
+    async def _append(self, batch: Batch) -> None:
+        try:
+            await self.appender.append(batch)
+        except Unavailable:
+            self._refused_at = self.clock.now()
+            raise
+        self._refused_at = None
 
     def unmapped(self) -> Book:
         """What came and is nobody's."""
