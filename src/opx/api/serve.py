@@ -39,7 +39,7 @@ class Server(uvicorn.Server):
             http=Connection,
             access_log=False,
             log_config=None,
-            log_level="warning",
+            log_level="error",  # what is no HTTP is told to whoever sent it, and fills no disk
             server_header=False,
             proxy_headers=settings.behind_proxy,
             timeout_graceful_shutdown=GRACE_S,

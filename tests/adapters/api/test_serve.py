@@ -214,6 +214,22 @@ def test_a_head_without_an_end_is_refused(made: Any, tmp_path: Path) -> None:
     against(made, tmp_path, story)
 
 
+def test_what_is_no_http_leaves_no_line_in_the_log(
+    made: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody can send it, as often as they like: 400 to them is enough."""
+
+    async def story(world: Any, port: int) -> None:
+        for wrong in (b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(wrong)
+            assert (await rest(reader)).startswith(b"HTTP/1.1 400")
+            writer.close()
+
+    against(made, tmp_path, story)
+    assert caplog.records == []
+
+
 def test_what_follows_a_body_comes_to_an_end(made: Any, tmp_path: Path) -> None:
     """Nor may the trailers of a chunked body go on for ever; a body may be longer than a head."""
     begun = (
