@@ -250,6 +250,25 @@ def test_a_full_disk_is_unavailable_and_undoes_everything(url: str) -> None:
     asyncio.run(main())
 
 
+def test_what_fails_says_nothing_of_what_is_stored(url: str) -> None:
+    """The database's own words and no more: no statement, no values, no library's links; the
+    values are not in what is logged either."""
+
+    def wrong(tx: WriteTx) -> None:
+        assert isinstance(tx, sql.SqlWriteTx)
+        tx.connection.exec_driver_sql("INSERT INTO nowhere VALUES (?)", ("hunter2",))
+
+    async def main() -> None:
+        store = SqlStore(url)
+        with pytest.raises(Unavailable) as raised:
+            await store.write(wrong)
+        assert str(raised.value) == "the database does not answer: no such table: nowhere"
+        assert "hunter2" not in str(raised.value.__cause__)
+        await store.close()
+
+    asyncio.run(main())
+
+
 def test_many_findings_are_one_cheap_statement(url: str) -> None:
     """A transaction takes thousands of records at once, and finds them again."""
 

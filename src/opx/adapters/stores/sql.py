@@ -316,8 +316,10 @@ def _translated() -> Iterator[None]:
         yield
     except exc.IntegrityError as error:
         raise Conflict(f"the database refuses it: {error.orig}") from error
-    except (exc.OperationalError, exc.TimeoutError) as error:
-        raise Unavailable(f"the database does not answer: {error}") from error
+    except exc.OperationalError as error:  # its own text has the statement with what is in it
+        raise Unavailable(f"the database does not answer: {error.orig}") from error
+    except exc.TimeoutError as error:
+        raise Unavailable("the database does not answer: every connection is taken") from error
     except exc.DatabaseError as error:
         if type(error) is not exc.DatabaseError:  # a mistake of ours, not of the file
             raise

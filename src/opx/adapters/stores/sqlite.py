@@ -46,7 +46,12 @@ def engine(url: str, connections: int = 1) -> sa.Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         raise ValueError(f"{url!r} is not the URL of an SQLite file: sqlite:///path/opx.db")
-    made = sa.create_engine(url, pool_size=connections, max_overflow=0)
+    made = sa.create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        hide_parameters=True,  # what is stored is nobody's business who reads a log
+    )
     sa.event.listen(made, "connect", _on_connect)
     sa.event.listen(made, "begin", _on_begin)
     return made
