@@ -38,7 +38,7 @@ class QueryBody(Body):
 
     metric: Name
     labels: dict[str, str] = Field({}, max_length=64)
-    matching: dict[str, Annotated[str, Field(max_length=1_000)]] = Field({}, max_length=16)
+    matching: dict[str, Annotated[str, Field(max_length=200)]] = Field({}, max_length=16)
     by: list[Name] | Literal["series"] | None = Field(
         None,
         max_length=16,
