@@ -339,3 +339,21 @@ def test_every_line_is_taken_or_refused_and_every_message_kept(wires: list[Any])
     assert parsed.accepted + len(refused) == len(wires)
     assert parsed.accepted == len(taken)
     assert "\n".join(line.message for line in lines(parsed)) == "\n".join(taken)
+
+
+def test_half_a_surrogate_costs_its_own_line_alone() -> None:
+    """It is JSON, but no text: that line is refused by its number and kept as it was sent; whole
+    pairs and backslashes before a u are texts as ever."""
+    body = rb"""[{"message": "a"}, {"message": "\ud800"}, {"message": "\ud83d\ude00 \\ud800"},
+        {"message": "\udc00\ud800"}]"""
+    parsed = parse(body)
+
+    assert [line.message for line in lines(parsed)] == ["a", "\U0001f600 \\ud800"]
+    assert [(r.index, r.reason, r.item) for r in parsed.refusals] == [
+        (1, Reason.MALFORMED, rb'{"message": "\ud800"}'),
+        (3, Reason.MALFORMED, rb'{"message": "\udc00\ud800"}'),
+    ]
+    alone = parse(rb'{"message": "\ud800"}')
+    assert [refused.index for refused in alone.refusals] == [0]
+    with pytest.raises(BadInput):
+        parse(rb'[{"message": "\ud800"}, nonsense]')

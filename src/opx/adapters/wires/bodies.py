@@ -9,6 +9,7 @@ costs its neighbours nothing but time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
@@ -31,6 +32,9 @@ _many_raws = msgspec.json.Decoder(list[msgspec.Raw])
 # What msgspec raises: its own errors and UnicodeDecodeError are ValueErrors, and nesting
 # that the C stack should not follow is a RecursionError.
 _UNREADABLE = (ValueError, RecursionError)
+_BACKSLASH = rb"\\"
+_SURROGATE = re.compile(rb"\\\\|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+"""Or a backslash, so that what follows one is not taken for an escape."""
 
 
 class Found(NamedTuple, Generic[T]):
@@ -93,7 +97,7 @@ class Shape(Generic[T]):
             raise Unfit(Reason.MALFORMED, str(error)[:200]) from None
 
 
-def raws(body: bytes) -> list[msgspec.Raw]:
+def raws(body: bytes) -> Sequence[msgspec.Raw | bytes]:
     """The bytes of each item of a JSON body, a list of them or one alone. ``BadInput`` when it
     is not JSON, ``TooLarge`` beyond ``MAX_ITEMS``."""
     try:
@@ -101,7 +105,26 @@ def raws(body: bytes) -> list[msgspec.Raw]:
     except RecursionError:
         raise BadInput("the body is nested too deep") from None
     except ValueError as error:
-        raise BadInput(f"the body is not JSON: {error}") from None
+        passable = _SURROGATE.sub(_replaced, body)
+        if passable == body:
+            raise BadInput(f"the body is not JSON: {error}") from None
+        return _cut(body, passable)
+
+
+def _cut(body: bytes, passable: bytes) -> list[bytes]:
+    """The items of a body in which half of a pair of surrogates stands alone: JSON, but no text,
+    so the decoder does not even pass over it. ``passable`` is as long and has none."""
+    items, place = [], 0
+    for raw in raws(passable):
+        item = bytes(raw)
+        place = passable.index(item, place)  # only commas and spaces are in between
+        items.append(body[place : place + len(item)])
+        place += len(item)
+    return items
+
+
+def _replaced(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[0] == _BACKSLASH else rb"\ufffd"
 
 
 def _alone(body: bytes) -> bool:
