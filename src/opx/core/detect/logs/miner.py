@@ -199,13 +199,14 @@ class Miner:
             if len(self.templates) <= 3 * self.most // 4:
                 break
             self.gone += families[number]
+            root = self.templates[number]
+            self._siblings.remove(root.key, number)
             for template in families[number]:
                 del self.templates[template.number]
         self.forgotten += len(self.gone)
         for template in self.templates.values():
             template.use //= 2
         self._own_keys()
-        self._siblings = Siblings.of((one.key, one.number) for one in self.roots())
 
     def _own_keys(self) -> None:
         """Forget every key that is not a template's own."""
