@@ -122,7 +122,8 @@ class World:
 
     async def send(self, path: str, body: Any, token: str = "agent") -> httpx.Response:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
-        return await self.client.post(path, content=json.dumps(body), headers=headers)
+        content = body if isinstance(body, bytes) else json.dumps(body)
+        return await self.client.post(path, content=content, headers=headers)
 
     async def get(self, path: str, token: str = "root") -> httpx.Response:
         return await self.client.get(f"/api/v1{path}", headers={"Authorization": f"Bearer {token}"})
@@ -304,6 +305,19 @@ def test_what_was_cut_is_malformed_and_what_was_counted_is_refused() -> None:
         rows = await world.store.read(lambda tx: tx.find(Rejected))
         [more] = [row for row in rows if row.reason == "and_more"]
         answer = await world.replay(more.id)
+        assert (answer.status_code, answer.json()["code"]) == (409, "refused")
+        assert world.taken() == []
+
+    run(check)
+
+
+def test_what_could_not_be_kept_as_it_was_is_not_sent_again() -> None:
+    """Bytes that are no text are lost: what would be taken is another item than was sent."""
+
+    async def check(world: World) -> None:
+        body = b'[{"metric": "up", "value": 1, "labels": {"service": "orders", "x": "caf\xe9"}}]'
+        [id] = await kept(world, "/metrics", body)
+        answer = await world.replay(id)
         assert (answer.status_code, answer.json()["code"]) == (409, "refused")
         assert world.taken() == []
 

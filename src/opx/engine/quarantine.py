@@ -28,6 +28,8 @@ SUBJECT = "quarantine"
 PATIENCE: Ms = 5 * SECOND
 """How long somebody waits for ``brain`` to come to the end of the log."""
 LOOK_AGAIN: Ms = 250
+_LOST = "\ufffd"
+"""What stands for bytes that are no text; an item with it is another one than was sent."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,6 +70,8 @@ class Quarantine:
         """None when it cannot be read, which is so of what was cut."""
         if item.reason == Reason.AND_MORE or item.wire not in self.intake.wires:
             raise Refused("of this, nothing was kept that could be sent again")
+        if _LOST in item.item:
+            raise Refused("some of its bytes were no text and are lost: send it anew")
         try:
             return self.intake.read(item.wire, item.item.encode(), now, services)
         except BadInput:
