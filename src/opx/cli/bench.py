@@ -45,30 +45,34 @@ RECOVERIES, KILLS = 5, 60
 REPLAY_S = 4.0
 ACKNOWLEDGED, BREACHES, HALTS = 100, 200, 100
 
+Seconds = Annotated[
+    float | None,
+    typer.Option(
+        min=1,
+        help="How long each rate or share is measured.",
+        show_default=f"alerts {ALERTS_S:g}, idle {IDLE_S:g}, replay {REPLAY_S:g}",
+    ),
+]
+Times = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="How often something is done, or killed.",
+        show_default=f"recovery {RECOVERIES}, crash {KILLS}, page {ACKNOWLEDGED},"
+        f" latency {BREACHES}, halt {HALTS}",
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Picks victims and moments.", show_default="drawn anew")
+]
+
 
 def bench(
     what: Annotated[What, typer.Argument(help="Which figures.")] = What.ALL,
     as_json: show.AsJson = False,
-    seconds: Annotated[
-        float | None,
-        typer.Option(
-            min=1,
-            help="How long each rate or share is measured.",
-            show_default=f"alerts {ALERTS_S:g}, idle {IDLE_S:g}, replay {REPLAY_S:g}",
-        ),
-    ] = None,
-    times: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="How often something is done, or killed.",
-            show_default=f"recovery {RECOVERIES}, crash {KILLS}, page {ACKNOWLEDGED},"
-            f" latency {BREACHES}, halt {HALTS}",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Picks victims and moments.", show_default="drawn anew")
-    ] = None,
+    seconds: Seconds = None,
+    times: Times = None,
+    seed: Seed = None,
 ) -> None:
     """Measure opx on this machine; every figure beside its anchor and what it must be."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)

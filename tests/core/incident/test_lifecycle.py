@@ -197,7 +197,7 @@ def test_what_is_not_over_is_not_reopened(status: Status) -> None:
 
 def test_what_was_merged_is_reopened_where_it_went_on() -> None:
     """The refusal names that incident."""
-    with pytest.raises(IllegalChange, match="merged into i7, .*; possible: see to that one"):
+    with pytest.raises(IllegalChange, match=r"merged into i7, .*; possible: see to that one"):
         lifecycle.reopen(replace(incident(Status.CLOSED), merged_into="i7"), T)
 
 
