@@ -200,7 +200,7 @@ def _follow(scene: Scene) -> None:
         within = REPAIRED_WITHIN_S * len(row.verdicts)
         watch.until(lambda: _told(scene), within, f"opx's verdict on {_names(scene)}")
     if row.page:
-        watch.until(lambda: bool(watch.pages), PAGED_WITHIN_S, "people to be called")
+        watch.until(lambda: _called(scene), PAGED_WITHIN_S, "people to be called")
     if not row.repair:
         _leave_alone(scene)
         return
@@ -211,6 +211,12 @@ def _follow(scene: Scene) -> None:
         WELL_WITHIN_S,
         "the load generator to have seen enough",
     )
+
+
+def _called(scene: Scene) -> bool:
+    """Whether people were called; where a repair was tried in vain, for that."""
+    watch = scene.watch
+    return bool(watch.pages) if scene.row.verdicts else watch.called(scene.victims)
 
 
 def _told(scene: Scene) -> bool:
@@ -286,7 +292,7 @@ def _judged(scene: Scene, victim: str, problem: str) -> Trial:
         by_hand=scene.hands.get(victim, 0),
         elsewhere=scene.elsewhere() if first else 0,
         false_alarms=scene.watch.alarms(layout.suffer(scene.victims)) if first else 0,
-        paged=bool(scene.watch.pages),
+        paged=_called(scene) if scene.row.page else bool(scene.watch.pages),
         agrees=agrees,
     )
     return replace(trial, problem=problem or _wrong(trial))

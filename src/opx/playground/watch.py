@@ -50,6 +50,15 @@ class _Case:
     entries: list[Mapping[str, Any]] = field(default_factory=list)
     story: Story = field(default_factory=Story)
 
+    def of(self, names: Collection[str]) -> bool:
+        """Whether it comes from one of these."""
+        return bool(self.services) and self.services[0] in names
+
+
+def _named(services: Collection[str]) -> frozenset[str]:
+    """As opx names them."""
+    return frozenset(OBSERVER if name == COLLECTOR else name for name in services)
+
 
 class Watch:
     """Follows opx's journal from now on. ``since``: what came before it does not count.
@@ -89,6 +98,14 @@ class Watch:
         about += [one for one in self._cases.values() if one.services[:1] == (name,)]
         return next((one.story for one in reversed(about) if one.story.moments), Story())
 
+    def called(self, services: Collection[str]) -> bool:
+        """Whether people were called: just now, or before for an incident of one of these that
+        goes on. Of one incident they are told once, however often it flares up."""
+        named = _named(services)
+        mine = {id for id, case in self._cases.items() if case.story.moments and case.of(named)}
+        before = (n for n in self._bench.client.notices() if str(n["incident"]) in mine)
+        return bool(self.pages) or any(notice["edge"] in PAGES for notice in before)
+
     def orders(self, services: Collection[str]) -> int:
         """How many orders were given that act on one of them."""
         ended = tuple(f"#{name}" for name in services)
@@ -96,9 +113,9 @@ class Watch:
 
     def alarms(self, expected: Collection[str]) -> int:
         """How many incidents were opened, or opened again, that come from none of these."""
-        named = {OBSERVER if name == COLLECTOR else name for name in expected}
+        named = _named(expected)
         return sum(
-            case.story.at(Beat.INCIDENT) is not None and case.services[0] not in named
+            case.story.at(Beat.INCIDENT) is not None and not case.of(named)
             for case in self._cases.values()
             if case.services
         )
