@@ -15,6 +15,7 @@ from typing import Any
 
 from opx.core.base import time as opx_time
 from opx.core.base.time import Ms
+from opx.core.detect.finding import FindingKind
 from opx.errors import NotFound, Unavailable
 from opx.playground import processes, timeline
 from opx.playground.client import Client
@@ -53,6 +54,16 @@ class _Case:
     def of(self, names: Collection[str]) -> bool:
         """Whether it comes from one of these."""
         return bool(self.services) and self.services[0] in names
+
+    def alarmed(self, since: Ms) -> bool:
+        """Whether a symptom was found since then."""
+        return any(
+            entry["kind"] == "findings.attached"
+            and entry["body"]["firing"]
+            and entry["body"]["first"]["kind"] == FindingKind.SYMPTOM
+            for entry in self.entries
+            if opx_time.from_wire(entry["at"]) >= since
+        )
 
 
 def _named(services: Collection[str]) -> frozenset[str]:
@@ -112,10 +123,11 @@ class Watch:
         return sum(target.endswith(ended) for target in self._targets.values()) if ended else 0
 
     def alarms(self, expected: Collection[str]) -> int:
-        """How many incidents were opened, or opened again, that come from none of these."""
+        """How many incidents had a symptom, new or again, that come from none of these. What is
+        only odd alarms nobody."""
         named = _named(expected)
         return sum(
-            case.story.at(Beat.INCIDENT) is not None and not case.of(named)
+            case.alarmed(self.since) and not case.of(named)
             for case in self._cases.values()
             if case.services
         )
