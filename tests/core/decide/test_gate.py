@@ -311,6 +311,18 @@ TABLE: list[tuple[Reason, Answered, dict[str, Any]]] = [
         {"witnesses": (WITNESS,), "answers": {**health(True), **errors(0.6, 10, NOW - 10_000)}},
     ),
     (Reason.OK, ALLOW, {"witnesses": (WITNESS,), "answers": {**health(False), **errors(0, 10.0)}}),
+    # whoever found it has said that it is over: numbers that cannot be told keep nobody waiting
+    (
+        Reason.SYMPTOM_GONE,
+        DENY,
+        {
+            "firing": False,
+            "witnesses": (WITNESS,),
+            "answers": {**health(True), **errors(0.6, 1.9)},
+        },
+    ),
+    (Reason.SYMPTOM_UNCONFIRMED, DENY, {"firing": False, "answers": health(None)}),
+    (Reason.OK, ALLOW, {"firing": False, "answers": health(False)}),
     (
         Reason.OK,
         ALLOW,

@@ -219,7 +219,8 @@ class Case:
     ``calendars``: those that can be read, by name. ``acted``: the runs that acted in the last
     hour. ``held``: the runs that hold a lease, each until ``at``. ``ill``: the services whose
     own probe found them ill at about the time this incident began, and still does; since
-    when. ``witnesses``: of the symptoms that rules found; ``beneath``: the same rules, on what the
+    when. ``firing``: whether a symptom of the incident's own service still is, by whoever found
+    it. ``witnesses``: of the symptoms that rules found; ``beneath``: the same rules, on what the
     service depends on."""
 
     incident: Incident
@@ -242,6 +243,7 @@ class Case:
     acted: tuple[Busy, ...] = ()
     held: tuple[Busy, ...] = ()
     ill: Mapping[Group, Ms] = field(default_factory=dict)
+    firing: bool = True
     witnesses: tuple[Witness, ...] = ()
     beneath: tuple[Witness, ...] = ()
     answers: Answers = field(default_factory=dict)

@@ -121,6 +121,7 @@ def gather(tx: ReadTx, run: Run, knowledge: Knowledge, protected: frozenset[str]
         acted=_acted(tx, now),
         held=_held(tx, now),
         ill=_ill(tx, incident),
+        firing=_firing(tx, incident.group),
         witnesses=seen_by,
         beneath=_beneath(seen_by, incident.group, knowledge),
     )
@@ -147,6 +148,21 @@ def witnesses(tx: ReadTx, incident: Incident, knowledge: Knowledge) -> tuple[Wit
     known = ((knowledge.rule(rule), identity) for rule, identity in sorted(symptoms, key=str))
     made = (Witness.of(rule, identity) for rule, identity in known if rule is not None)
     return tuple(one for one in made if one is not None)
+
+
+def _firing(tx: ReadTx, group: Group) -> bool:
+    """Whether a symptom of a group still is. Nobody's streams are told apart by their findings."""
+    environment, service = correlate.identity_of(group)
+    found = tx.find(
+        Finding,
+        Where("identity.environment", "eq", environment),
+        Where("identity.service", "eq", service),
+        Where("state", "eq", FindingState.FIRING),
+        limit=MOST_FINDINGS,
+    )
+    return any(
+        one.kind is FindingKind.SYMPTOM and correlate.group_of(one) == group for one in found
+    )
 
 
 def findings_of_group(tx: ReadTx, episode: Episode, group: Group) -> list[Finding]:

@@ -33,14 +33,16 @@ _SAID = {True: "holds", False: "does not hold", None: "is unknown"}
 
 def symptom(case: Case, now: Ms) -> GuardResult:
     """A fresh look of our own says that the service is not well: its health probe, or the
-    numbers by which a rule found it ill."""
+    numbers by which a rule found it ill. It is over where all of them say so, and where the
+    probe does and whoever found something has said that it is over, numbers or none."""
     health = _health(case, now)
     looks = [] if health is None else [health]
     looks += [_seen(case, witness, now) for witness in case.witnesses]
     detail = ", ".join(said for _, said in looks if said)
     if any(ill for ill, _ in looks):
         return allow("symptom", detail)
-    if looks and all(ill is False for ill, _ in looks):
+    well = health is not None and health[0] is False
+    if looks and (all(ill is False for ill, _ in looks) or (well and not case.firing)):
         return deny("symptom", Reason.SYMPTOM_GONE, detail)
     retry_at = again(case, now) if looks else None
     return deny("symptom", Reason.SYMPTOM_UNCONFIRMED, detail or "nothing to ask", retry_at)
