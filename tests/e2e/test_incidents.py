@@ -201,15 +201,16 @@ def test_a_sender_that_is_too_fast_is_told_when_to_come_again(opx: Opx) -> None:
 
 
 def test_what_cannot_be_kept_is_not_acknowledged(opx: Opx) -> None:
-    """503 with Retry-After while the log cannot be written, and nothing of it is kept; once
-    there is room again the same request is taken."""
+    """503 with Retry-After while the log cannot be written, which /health says as well, and
+    nothing of it is kept; once there is room again the same request is taken, and all is well."""
     sender = opx.member("full", "ingest")
     with no_room_for_the_log(opx):
         refused = send(sender, alert("full"))
         assert problem(refused)[0] == 503
         assert int(refused.headers["retry-after"]) >= 1
-        assert opx.http.get("/health").status_code == 200
+        assert opx.http.get("/health").status_code == 503
     assert send(sender, alert("full-after")).status_code == 200
+    assert opx.http.get("/health").status_code == 200
     opened(opx, "full-after")  # so the log has been read beyond the refused one
     assert not opx.incidents("full")
     assert send(sender, alert("full")).status_code == 200

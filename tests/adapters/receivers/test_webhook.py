@@ -82,6 +82,7 @@ def test_a_notice_arrives_as_json_with_its_id_as_key() -> None:
     assert json.loads(body) == {
         "id": "n-1",
         "incident": "i-1",
+        "prediction": "",
         "edge": "opened",
         "severity": 2,
         "title": "orders is down",

@@ -156,7 +156,7 @@ def test_without_matplotlib_it_says_what_to_install(
     code = tree.run(["bench", "detect", "--plot", str(corpus(tmp_path)), "--out", "x.png"])
 
     assert code == 1
-    assert 'pip install "opx-control-plane[plot]"' in capsys.readouterr().err
+    assert 'pip install ".[plot]"' in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------- how it is read
