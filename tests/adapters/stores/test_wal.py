@@ -215,8 +215,7 @@ def test_what_drop_takes_is_whole_segments(tmp_path: Path) -> None:
 
 
 def test_a_large_commit_is_read_whole(tmp_path: Path) -> None:
-    """A frame larger than what is read at once, between two small ones. It is the last of its
-    read, since that is enough for a while; the next goes on behind it."""
+    """A frame larger than what is read at once, between two small ones."""
     size = 250_000
 
     async def main() -> list[Chunk]:
@@ -226,9 +225,7 @@ def test_a_large_commit_is_read_whole(tmp_path: Path) -> None:
         await appender.append(Batch(points=contract.points([0] * size)))
         await appender.append(Batch(points=contract.points([0, 0])))
         await appender.close()
-        first = tail.read(0, 10)
-        assert [chunk.seq for chunk in first] == [1, 2]
-        chunks = first + tail.read(2, 10)
+        chunks = tail.read(0, 10)
         tail.close()
         return chunks
 

@@ -31,7 +31,7 @@ BLOCK = 4 << 20
 AFRESH = 20
 """So many times in a row at most it is believed that nothing is new, because a file's time
 stands still for some milliseconds."""
-MAX_READ = 2 << 20
+MAX_READ = 16 << 20
 """One call stops at this many bytes of the log, give or take a commit."""
 
 

@@ -31,9 +31,9 @@ from opx.engine.ports import Chunk, ReadTx, Tail, Telemetry, Where
 MOST_POINTS = 32_768
 """Points after which a commit of the store is made: in seconds, even if one stream brings all of
 them, each of which waits for the one before. Between commits others have their turn."""
-MOST_EDGES = 4_096
+MOST_EDGES = 32_768
 """Findings after which it is made too: each may begin or end an incident."""
-MUCH = 2_000
+MUCH = 16_384
 """Points and items after which the log is looked at again at once: it fills faster than it is
 taken in, if it does, and a pause would be lost."""
 
