@@ -155,15 +155,18 @@ class _Sending:
         """One connection's share, until time is up."""
         plan, token = self.plan, self.plan.tokens[number % len(self.plan.tokens)]
         pause = plan.batch * plan.connections / plan.rate if plan.rate else 0.0
-        begin = due = time.perf_counter() + pause * number / plan.connections
+        begin = time.perf_counter() + pause * number / plan.connections
+        after, sent = 0.0, 0  # counted and not added up: a sum of pauses has their errors in it
         connection = Connection(plan.port)
-        while due < begin + plan.seconds and not self.over:
+        while after < plan.seconds and not self.over:
+            due = begin + after
             if due > time.perf_counter():
                 await asyncio.sleep(due - time.perf_counter())
             body = request(plan.port, self.path, token, next(self.bodies))
             # What is late is sent late, and has waited since it was due.
             self._count(await connection.ask(body), due)
-            due = due + pause if pause else time.perf_counter()
+            sent += 1
+            after = sent * pause if pause else time.perf_counter() - begin
         connection.close()
 
     def stop(self) -> None:
