@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.e2e.support import Opx, running, until
 
@@ -221,7 +221,7 @@ SHOWN = (
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(start=ANY_TIME, end=ANY_TIME, fields=ANY_FIELDS, labels=ANY_LABELS, number=ANY_NUMBER)
 def test_what_was_taken_can_be_shown(
     up: Opx,
@@ -254,7 +254,7 @@ def test_what_was_taken_can_be_shown(
             assert answer.status_code == 200, (path, answer.text)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(body=bodies, kind=kinds, encoding=encodings, zipped=st.booleans())
 @example(body=b"[" * 100_000, kind=JSON, encoding=PLAIN, zipped=False)
 @example(body=b'{"labels":' * 50_000, kind=JSON, encoding=PLAIN, zipped=False)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opx.adapters.durable.inline import InlineWorkflows
@@ -34,7 +34,7 @@ GRANT = {
     "autonomy": "auto",
     "probation": True,
 }
-few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=12)
 moments = st.integers(0, 4_000)
 
 

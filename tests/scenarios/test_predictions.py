@@ -439,7 +439,7 @@ async def lived(
     return {kind: await house.find(kind) for kind in kinds}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(steps=STEPS, held_back=st.sampled_from([0.0, 0.5]))
 def test_brain_may_die_at_any_commit_and_nothing_else_is_expected(
     steps: list[tuple[str, Ms, str]], held_back: float

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opx.adapters.durable.inline import InlineWorkflows
@@ -204,7 +204,7 @@ def test_what_got_well_while_hands_was_away_is_nobodys_merit() -> None:
     virtual.run(main())
 
 
-few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=12)
 
 
 @few

@@ -340,7 +340,7 @@ async def lived(steps: list[tuple[str, Ms, int, str]], accidents: bool) -> dict[
     return {kind: await house.find(kind) for kind in (Finding, Episode, Incident, Notice, Entry)}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=STEPS)
 def test_brain_may_die_at_any_commit_and_nothing_is_different(
     steps: list[tuple[str, Ms, int, str]],
@@ -354,7 +354,7 @@ def test_brain_may_die_at_any_commit_and_nothing_is_different(
     assert restarted == steady
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(steps=STEPS)
 def test_a_backlog_is_found_to_be_what_it_would_have_been_found_to_be_at_once(
     steps: list[tuple[str, Ms, int, str]],

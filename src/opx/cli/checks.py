@@ -30,8 +30,7 @@ from opx.app import documents
 from opx.cli.commands.doctor import Finding
 from opx.core.base.reads import Answer, Probe, ProbeKind
 from opx.core.base.time import SECOND, Ms
-from opx.core.ingest.services import Service
-from opx.engine.beats.case import Knowledge
+from opx.core.ingest.services import Catalogue, Service
 from opx.engine.beats.health import MOST_LAG
 from opx.engine.journal import audit
 from opx.engine.ports import Entry, Seal, StoredDocument
@@ -69,7 +68,7 @@ def database(settings: Settings) -> Iterator[Finding]:
             if damage:
                 yield Finding("database", f"{path} is damaged: {damage}", _RESTORE)
                 return
-            for check in (_documents, _services, _journal, _notices, _quarantine):
+            for check in (_documents, _journal, _notices, _quarantine):
                 yield from check(settings, connection)
     except (OpxError, sqlite3.Error) as error:
         locked = "locked" in str(error)
@@ -98,24 +97,22 @@ def _quick_check(connection: sqlite3.Connection) -> str:
 
 
 def _documents(settings: Settings, connection: sqlite3.Connection) -> Iterator[Finding]:
-    for problem in _known(connection).problems:
+    codec = rows.of(StoredDocument)
+    found = connection.execute(f"SELECT {codec.selected} FROM documents ORDER BY id")
+    known = documents.bind([codec.decode(*row) for row in found])
+    for problem in known.problems:
         yield Finding(
             "documents",
             f"{problem.id} cannot be read any more: {problem.error}; {problem.means}",
             f"mend it and apply it again: opx apply -f FILE ({problem.id})",
         )
+    yield from _services(settings, known.catalogue)
 
 
-def _known(connection: sqlite3.Connection) -> Knowledge:
-    codec = rows.of(StoredDocument)
-    found = connection.execute(f"SELECT {codec.selected} FROM documents ORDER BY id")
-    return documents.bind([codec.decode(*row) for row in found])
-
-
-def _services(settings: Settings, connection: sqlite3.Connection) -> Iterator[Finding]:
+def _services(settings: Settings, catalogue: Catalogue) -> Iterator[Finding]:
     """Whether what opx acts on and what it asks can be reached, before a repair needs it. What
     says no is none of this: that is an incident's."""
-    declared = sorted(_known(connection).catalogue.services.items())
+    declared = sorted(catalogue.services.items())
     named = [one for _, service in declared for one in _addresses(service)][:MOST_ASKED]
     answers = asyncio.run(_asked(settings, [probe for *_, probe in named]))
     for (service, field, probe), answer in zip(named, answers, strict=True):

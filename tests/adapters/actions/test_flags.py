@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opx.adapters.actions import flags
@@ -158,7 +158,6 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=5), st.sampled_from([None, 1, "\t"]))
-@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_places_are_found_in_any_object(content: dict[str, object], indent: int | None) -> None:
     """Each value is found where it stands, however the file is laid out."""
     text = json.dumps(content, indent=indent)

@@ -195,7 +195,7 @@ async def answers(
     await telemetry.close()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(steps=commands, queries=st.lists(asked, min_size=1, max_size=2))
 def test_the_fake_answers_as_going_through_all_points_does(
     steps: list[str | list[Row]], queries: list[MetricQuery]
@@ -205,7 +205,7 @@ def test_the_fake_answers_as_going_through_all_points_does(
     asyncio.run(answers(MemoryTelemetry(), MemoryTelemetry, steps, queries))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(steps=commands, queries=st.lists(asked, min_size=1, max_size=2))
 def test_the_lake_answers_as_going_through_all_points_does(
     steps: list[str | list[Row]], queries: list[MetricQuery]

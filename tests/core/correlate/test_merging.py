@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opx.core.base.time import MINUTE, SECOND, Ms
@@ -300,7 +300,6 @@ def divided(state: SenseState, findings: Sequence[Finding]) -> dict[Group, set[s
     return found
 
 
-@settings(deadline=None)
 @given(GRAPHS, st.lists(TOLD, min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_in_any_order_it_is_the_same_incidents(
     depends: dict[str, list[str]], told: list[tuple[str, int, FindingKind]], random: Random
@@ -328,7 +327,6 @@ def test_in_any_order_it_is_the_same_incidents(
     assert divided(restarted(graph, shuffled), findings) == expected
 
 
-@settings(deadline=None)
 @given(GRAPHS, st.lists(TOLD, min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_in_any_order_they_end_in_the_same_way(
     depends: dict[str, list[str]], told: list[tuple[str, int, FindingKind]], random: Random

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opx.core.base.time import DAY, HOUR, SECOND, Ms
@@ -149,7 +149,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(
     STEPS, st.lists(st.tuples(st.integers(0, 300), st.integers(1, 200)), max_size=4), st.booleans()
 )

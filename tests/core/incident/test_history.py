@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opx.core.correlate.episode import Group
@@ -67,7 +67,6 @@ def test_differences_are_told_field_by_field() -> None:
     }
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([*Change, "ack", "assign"]), max_size=20))
 def test_the_changes_put_together_are_the_state(whats: list[str]) -> None:
     """Whatever became of an incident: the first state and every change give the last."""

@@ -43,8 +43,8 @@ from opx.core.ingest.signals import (
 T: Ms = 1_767_225_600_000
 STEPS = st.sampled_from([0, 0, 1, SECOND, MINUTE, 3 * MINUTE, 5 * MINUTE, 15 * MINUTE])
 CUTS = st.lists(st.integers(0, 40), max_size=10)
-laws = settings(max_examples=300, deadline=None)
-long_laws = settings(max_examples=150, deadline=None)
+laws = settings(max_examples=300)
+long_laws = settings(max_examples=150)
 
 
 @dataclass
@@ -614,7 +614,7 @@ Block = tuple[int, bool]
 """A sid, and whether its eight points, a second apart, are at twice the usual level."""
 Came = tuple[Ms, list[Block], bool]
 """When, which blocks, and whether the clock ticked in it."""
-odd_laws = settings(max_examples=60, deadline=None)
+odd_laws = settings(max_examples=60)
 PIECES = st.sampled_from([20, stream.PIECE])
 
 

@@ -158,7 +158,7 @@ def test_findings_in_any_order_give_one_incident_per_group(
     assert unversioned(one_by_one.episodes) == unversioned(together.episodes)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(randomly=st.randoms(use_true_random=False), cuts=st.lists(st.integers(0, 3000), max_size=20))
 def test_a_thousand_alerts_in_twenty_groups_are_twenty_incidents(
     randomly: object, cuts: list[int]

@@ -6,8 +6,9 @@ Stage 2 as the sense beat and its memory know it, beside alerts, events and prob
 keep what they know in the store's rows; these save theirs with its place in the log, and a
 restart replays the log from there. What is known of metric streams is large, so it is saved
 by itself, seldom, with a place of its own: hence two halves of ``step``. What is to come is
-saved with that. Where another detector over lines goes: a field, a line in ``ruled``,
-``save`` and ``load``, and its open findings in ``missed``.
+saved with that and asked by itself (``ahead``): those are no findings, for nothing is the
+matter yet. Where another detector over lines goes: a field, a line in ``ruled``, ``save``
+and ``load``, and its open findings in ``missed``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from opx.core.detect.logs.watch import LogState
 from opx.core.detect.metrics import departures
 from opx.core.detect.metrics.odd import Odd
 from opx.core.detect.predict.ahead import Ahead
-from opx.core.detect.predict.prediction import Prediction
 from opx.core.detect.ruled import book
 from opx.core.detect.ruled.book import Book
 from opx.core.detect.rules import DetectionRule
@@ -101,18 +101,6 @@ def odd(
     if any(isinstance(item, Tick) for item in items):
         edges += flow.metrics.tick(series, now)
     return edges
-
-
-def predicted(
-    flow: Flow,
-    series: Mapping[int, Series],
-    points: MetricBatch | None,
-    items: Sequence[LogLine | Tick],
-    now: Ms,
-) -> list[Prediction]:
-    """Beside ``step``: the edges of what is to come, by one commit of the log. Those are no
-    findings, for nothing is the matter yet. ``flow.ahead`` is saved with ``flow.metrics``."""
-    return flow.ahead.take(points, items, series, now)
 
 
 def refreshed(flow: Flow) -> list[Finding]:

@@ -18,8 +18,7 @@ from math import sqrt
 
 from opx.core.base import ids
 from opx.core.base.time import MINUTE, Ms
-from opx.core.detect.predict.prediction import Prediction
-from opx.core.ingest.signals import Identity
+from opx.core.detect.predict.prediction import Happening, Prediction
 
 Z = 1.96
 """All intervals are of 95 %."""
@@ -38,14 +37,6 @@ class Judgement(StrEnum):
     """It did not, though nobody did anything about it."""
     UNJUDGED = "unjudged"
     """opx or a person acted before it was seen how it would have ended."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
-    """A failure of a service, or something that was done about it."""
-
-    identity: Identity
-    at: Ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,6 @@ from opx.core.correlate.episode import Group
 from opx.core.detect.predict import wording
 from opx.core.detect.predict.prediction import Happened, Prediction
 from opx.core.learn import predictions as learn
-from opx.core.learn.predictions import Happening
 from opx.engine.beats import happened
 from opx.engine.ports import ReadTx, Where
 from opx.engine.queries import paging
@@ -61,8 +60,8 @@ def predictions_score(tx: ReadTx, days: int, now: Ms) -> Plain:
         acts += happened.changes_of(tx, group, since)
     pending = [one for one in made if one.expires_at > now]
     failures = [one for one in happened.failures(tx, since) if not _told_by(pending, one)]
-    judged = learn.judge(made, _happenings(failures), _happenings(acts), now)
-    score = canonical.plain(learn.score(judged, _happenings(failures)))
+    judged = learn.judge(made, failures, acts, now)
+    score = canonical.plain(learn.score(judged, failures))
     return {
         "days": days,
         "predictions": len(made),
@@ -97,7 +96,3 @@ def _told_by(pending: Iterable[Prediction], failure: Happened) -> bool:
         and one.made_at < failure.at <= one.expires_at
         for one in pending
     )
-
-
-def _happenings(told: Iterable[Happened]) -> list[Happening]:
-    return [Happening(identity=one.identity, at=one.at) for one in told]

@@ -27,7 +27,7 @@ SHAPES = st.sampled_from(
 )
 LINES = st.builds(lambda shape, one, two: shape.format(one, two), SHAPES, WORDS, WORDS)
 STREAMS = st.lists(LINES | st.text(max_size=30), max_size=60)
-laws = settings(max_examples=200, deadline=None)
+laws = settings(max_examples=200)
 
 
 def ids(miner: Miner, lines: list[str]) -> list[str]:

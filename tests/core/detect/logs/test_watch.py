@@ -266,7 +266,7 @@ def items(drawn: list[Any]) -> list[LogLine | Tick]:
     return made
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ITEMS, st.integers(0, 40))
 def test_neither_a_cut_nor_a_restart_is_seen(drawn: list[Any], cut: int) -> None:
     """One step or two, with the state saved, stored and loaded between them: the same edges and,

@@ -14,7 +14,7 @@ from opx.core.detect.metrics.stream import Scores, step
 from opx.core.ingest.signals import MetricBatch
 
 T = 1_767_225_400_000
-laws = settings(max_examples=20, deadline=None)
+laws = settings(max_examples=20)
 CUTS = st.lists(st.integers(0, 500), max_size=8)
 
 

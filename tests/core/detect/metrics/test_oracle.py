@@ -102,7 +102,7 @@ def slow(at: list[int], values: list[float]) -> list[float]:
     return scores
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(0, 10_000),
     st.sampled_from([60_000, 300_000, 1_800_000]),

@@ -84,7 +84,7 @@ def test_a_wild_value_costs_one_bit_of_resolution() -> None:
     assert [walk.to(value) for value in (0.0, 1.0, 0.5, 0.25)] == [1.0] * 4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 1_000), st.booleans())
 def test_the_nearest_cell_is_found(seed: int, flat: bool) -> None:
     """The octave of a cell is that of its distance to the nearest occupied one along the axis
@@ -109,7 +109,7 @@ def test_the_nearest_cell_is_found(seed: int, flat: bool) -> None:
         assert octave == 0 or 2 ** (octave - 1) < away
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 1_000), st.booleans(), st.booleans())
 def test_doubling_a_frame_keeps_every_place(seed: int, flat: bool, up: bool) -> None:
     """A point's cell is occupied after the frame has grown exactly if it or a neighbour of its

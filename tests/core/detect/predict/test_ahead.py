@@ -244,7 +244,7 @@ def told_of(ahead: Ahead, chunks: list[Chunk | Happened]) -> list[Prediction]:
     return edges
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(history=histories(), cuts=st.sets(st.integers(0, 179), max_size=4))
 def test_wherever_it_is_cut_it_goes_on_as_if_it_were_not(
     history: list[list[Chunk | Happened]], cuts: set[int]
@@ -259,7 +259,7 @@ def test_wherever_it_is_cut_it_goes_on_as_if_it_were_not(
     assert stored(Ahead.load(stored(restarted))) == stored(Ahead.load(stored(steady)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(history=histories(), at=st.integers(0, 1 << 16))
 def test_how_points_are_cut_changes_nothing(history: list[list[Chunk | Happened]], at: int) -> None:
     """Each commit with points as one, or as two commits at the same time."""

@@ -17,7 +17,7 @@ from opx.core.detect.predict.state import PredictState
 from opx.core.ingest.signals import MetricBatch
 from opx.errors import Damaged
 
-laws = settings(max_examples=8, deadline=None)
+laws = settings(max_examples=8)
 STREAMS = 4
 METRICS = ("memory_percent", "disk_free_bytes", "requests_failed_total", "queue_depth")
 

@@ -72,12 +72,18 @@ def urgency(probability: float, horizon_ms: Ms) -> Urgency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happened:
-    """What became of a service at some time: it FAILED, or somebody ACTED. ``identity``: without a
+class Happening:
+    """A failure of a service, or something that was done about it. ``identity``: without a
     resource."""
 
     identity: Identity
     at: Ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happened(Happening):
+    """One that says which: the service FAILED, or somebody ACTED."""
+
     what: Withdrawn
 
 

@@ -100,7 +100,7 @@ class Memory:
     ) -> list[Prediction]:
         """What is to come, by this chunk and what happened before it."""
         self.flow.ahead.happened(*happened.changes_in(events))
-        return flow.predicted(self.flow, self.series, chunk.points, items, chunk.at)
+        return self.flow.ahead.take(chunk.points, items, self.series, chunk.at)
 
     def position(self, seq: int) -> Saved:
         """Where the log is taken up again, with what belongs to exactly there."""
