@@ -39,6 +39,19 @@ def test_a_commit_holds_its_batches_in_order(
     assert chunk.items == tuple(Tick(at) for few in ticks for at in few)
 
 
+def test_items_keep_their_order_and_older_logs_are_read() -> None:
+    """Runs of kinds come out as they went in; so does what was written item by item."""
+    rejected = Rejected(id="r", at=1, wire="w", reason="x", item="i")
+    mixed = (Tick(1), Tick(2), rejected, Tick(3), rejected)
+    older = b'["tick",{"at":1}],["tick",{"at":2}]'
+
+    payload = format.commit((), [], [format.encode_items(mixed), older])
+    found = format.whole(memoryview(format.frame(1, 5, payload)), 0)
+
+    assert found is not None
+    assert format.chunk(found).items == (*mixed, Tick(1), Tick(2))
+
+
 @given(sids, st.data())
 def test_a_changed_byte_is_seen(batch: list[int], data: st.DataObject) -> None:
     """No single byte of a frame can change, or be missing, without the reader noticing."""

@@ -16,7 +16,11 @@ from hypothesis import strategies as st
 from opx.core.base import canonical, ids
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=20,
 )
@@ -43,8 +47,12 @@ def test_canonical_json_is_sorted_and_tight() -> None:
 
 @given(values)
 def test_canonical_json_is_read_back(value: object) -> None:
-    """It is JSON, and says what it was given."""
-    assert json.loads(canonical.dumps(value)) == value
+    """It is JSON, says what it was given, and is the very text that everybody's encoder makes."""
+    said = canonical.dumps(value)
+
+    assert json.loads(said) == value
+    usual = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert said.decode() == usual
 
 
 def test_a_number_that_is_none_has_no_canonical_form() -> None:

@@ -8,22 +8,15 @@ are read as their plain JSON form. It never guesses: a type it does not know is 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import lru_cache
+from json.encoder import encode_basestring
+from math import isfinite
 from typing import Any
 
 _AS_IT_IS = frozenset({str, int, float, bool, type(None)})
-# What ``plain`` made cannot be circular.
-_encode = json.JSONEncoder(
-    sort_keys=True,
-    separators=(",", ":"),
-    ensure_ascii=False,
-    allow_nan=False,
-    check_circular=False,
-).encode
 
 
 def plain(value: object) -> Any:
@@ -60,4 +53,43 @@ def _names(kind: type[Any]) -> tuple[str, ...]:
 
 def dumps(value: object) -> bytes:
     """Canonical JSON bytes of ``value``. ``ValueError`` on NaN or infinity."""
-    return _encode(plain(value)).encode()
+    return _json(value).encode()
+
+
+def _json(value: object) -> str:
+    """A third of what ``json.dumps`` takes, which makes an encoder for each value."""
+    if type(value) is dict:
+        named = _named(tuple(value))
+        if named is None:
+            return _json(plain(value))
+        return "{" + ",".join([before + _json(value[name]) for name, before in named]) + "}"
+    if type(value) is list or type(value) is tuple:
+        items = [encode_basestring(i) if type(i) is str else _json(i) for i in value]
+        return "[" + ",".join(items) + "]"
+    write = _WRITTEN.get(type(value))
+    return write(value) if write is not None else _json(plain(value))
+
+
+@lru_cache(maxsize=256)
+def _named(names: tuple[object, ...]) -> tuple[tuple[str, str], ...] | None:
+    """These names in order, each with what stands before its value: the names of labels are few.
+    None when one is no name."""
+    named = [name for name in names if isinstance(name, str)]
+    if len(named) < len(names):
+        return None
+    return tuple((name, encode_basestring(name) + ":") for name in sorted(named))
+
+
+def _number(value: float) -> str:
+    if not isfinite(value):
+        raise ValueError(f"{value} is not JSON compliant")
+    return float.__repr__(value)
+
+
+_WRITTEN: dict[type, Callable[[Any], str]] = {
+    str: encode_basestring,
+    int: int.__repr__,
+    float: _number,
+    bool: {True: "true", False: "false"}.__getitem__,
+    type(None): lambda _: "null",
+}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from opx.core.base.time import Ms
 from opx.core.correlate import score
@@ -20,6 +21,7 @@ from opx.core.detect.finding import Finding, FindingKind
 from opx.core.detect.probes import Failure
 from opx.core.ingest.signals import Severity
 
+_open = attrgetter("open")
 _DEAD = frozenset({Failure.REFUSED, Failure.NOT_RUNNING})
 
 
@@ -139,7 +141,7 @@ class Live:
     @property
     def open(self) -> bool:
         """Whether a symptom is."""
-        return any(part.open for part in self.parts.values())
+        return any(map(_open, self.parts.values()))
 
     @property
     def symptoms(self) -> int:
@@ -181,9 +183,10 @@ class Live:
         return part is not None and finding in part.seen
 
     def fire(self, group: Group, finding: Finding) -> None:
-        if group not in self.parts:
-            self.parts[group] = Part(finding.at, finding.at)
-        self.parts[group].fire(finding)
+        part = self.parts.get(group)
+        if part is None:
+            part = self.parts[group] = Part(finding.at, finding.at)
+        part.fire(finding)
 
     def give(self, ended_at: Ms | None = None, merged_into: str | None = None) -> Episode:
         """The next version of the row."""

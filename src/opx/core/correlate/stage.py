@@ -24,7 +24,7 @@ from opx.core.base import ids
 from opx.core.base.time import DAY, Ms
 from opx.core.correlate import problems
 from opx.core.correlate.episode import Episode, Group, Ruling, Suppressed
-from opx.core.correlate.live import Live, by_name, is_own, survivor
+from opx.core.correlate.live import Live, Part, by_name, is_own, survivor
 from opx.core.correlate.problems import Topology
 from opx.core.detect.finding import Finding, FindingKind, FindingState
 
@@ -154,7 +154,8 @@ def step(
     for finding in findings:
         group = group_of(finding)
         live = state.live.get(group)
-        idle = _idle(state, group, live, finding)
+        part = live.parts[group] if live is not None else None
+        idle = _idle(state, group, part, finding)
         if idle is not None:
             out.suppressed.append((finding, idle))
             continue
@@ -167,9 +168,10 @@ def step(
                 live = None
             if live is None or _displaced(live, group, finding):
                 live = _place(state, out, group, finding, topology)
+                state.live[group] = live
             _fire(state, group, live, finding)
-        elif live is not None and live.seen(group, finding.id):
-            _clear(state, group, live, finding)
+        elif live is not None and part is not None and finding.id in part.seen:
+            _clear(state, live, part, finding)
         else:
             live = None  # it outlived its episode
             state.open.discard(finding.id)
@@ -187,15 +189,15 @@ def tick(state: SenseState, now: Ms) -> list[Episode]:
 
 
 def _idle(
-    state: SenseState, group: Group, live: Live | None, finding: Finding
+    state: SenseState, group: Group, part: Part | None, finding: Finding
 ) -> Suppressed | None:
-    """Why a finding changes nothing, or None when it does. ``live``: its group's episode."""
+    """Why a finding changes nothing, or None when it does. ``part``: its group's of an episode."""
     if finding.kind is FindingKind.EVIDENCE and not finding.identity.service:
         return Suppressed.UNMAPPED
     is_open = finding.id in state.open
     if finding.state is FindingState.CLEARED and is_open:
         return None
-    if is_open or (live is not None and live.seen(group, finding.id)):
+    if is_open or (part is not None and finding.id in part.seen):
         return Suppressed.DUPLICATE
     before = state.ended.get(group)
     if before is not None and before.seen(group, finding.id):
@@ -269,8 +271,8 @@ def _displaced(live: Live, group: Group, finding: Finding) -> bool:
 
 def _relapsed(live: Live, group: Group, finding: Finding) -> bool:
     """Whether a group was well again, and what it suffered from is too: trouble of its own."""
-    since = finding.since
-    return group != live.root and not live.ill(group, since) and not live.ill(live.root, since)
+    since = finding.since  # most are ill, and that is quickly told
+    return not live.ill(group, since) and group != live.root and not live.ill(live.root, since)
 
 
 def _part(state: SenseState, out: Correlated, live: Live, group: Group) -> None:
@@ -308,14 +310,13 @@ def _absorb(state: SenseState, out: Correlated, kept: Live, other: Live, at: Ms)
 
 
 def _fire(state: SenseState, group: Group, live: Live, finding: Finding) -> None:
-    state.live[group] = live
     live.fire(group, finding)
     state.open.add(finding.id)
     state.rest(live)
 
 
-def _clear(state: SenseState, group: Group, live: Live, finding: Finding) -> None:
-    live.parts[group].clear(finding)
+def _clear(state: SenseState, live: Live, part: Part, finding: Finding) -> None:
+    part.clear(finding)
     state.open.discard(finding.id)
     state.rest(live)
 

@@ -49,8 +49,11 @@ def step(state: AlertState, alerts: Sequence[Alert], now: Ms) -> list[Finding]:
     """
     edges: list[Finding] = []
     state.open.new_step()
+    expired: Ms = -1
     for alert in alerts:
-        _expire(state, alert.received_at, edges)
+        if alert.received_at > expired:  # those of one request came in one millisecond
+            expired = alert.received_at
+            _expire(state, expired, edges)
         _take(state, alert, edges)
     _expire(state, now, edges)
     _forget(state, now)

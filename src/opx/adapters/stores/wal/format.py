@@ -4,9 +4,10 @@
 
 A frame is ``magic, length, crc32, seq, at`` and the payload; the crc covers everything
 after itself. A commit's payload is the length of its series (JSON), the number of its
-points, the series, the three columns of the points and its items (JSON). Little endian.
-A reader stops at the first frame that is not whole; ``followed`` tells a torn end, which is
-to be expected, from damage, which is not.
+points, the series, the three columns of the points and its items (JSON): runs of one kind with
+its name (older logs have one item in the place of a run). Little endian. A reader stops at the
+first frame that is not whole; ``followed`` tells a torn end, which is to be expected, from
+damage, which is not.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from types import GenericAlias
 
 import msgspec
 import numpy as np
@@ -51,7 +54,9 @@ _TAGS: dict[type[Item], str] = {
     Rejected: "rejected",
     Tick: "tick",
 }
-_DECODERS = {tag: msgspec.json.Decoder(kind) for kind, tag in _TAGS.items()}
+_DECODERS = {
+    tag: msgspec.json.Decoder(GenericAlias(list, (kind,)) | kind) for kind, tag in _TAGS.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ def decode_series(data: bytes | memoryview) -> list[Series]:
 
 def encode_items(items: Sequence[Item]) -> bytes:
     """Items without the brackets around them, so that several batches' can be joined."""
-    return _encode([(_TAGS[type(item)], item) for item in items])[1:-1]
+    return _encode([(_TAGS[kind], list(run)) for kind, run in groupby(items, type)])[1:-1]
 
 
 def columns(points: MetricBatch | None) -> tuple[bytes, bytes, bytes]:
@@ -171,5 +176,10 @@ def chunk(found: Frame) -> Chunk:
             value=np.frombuffer(payload[values : values + 8 * count], "<f8").copy(),
         )
     tagged = _decode_tagged(b"[%b]" % bytes(payload[at + POINT * count :]))
-    items = tuple(_DECODERS[tag].decode(raw) for tag, raw in tagged)
-    return Chunk(seq=found.seq, at=found.at, series=tuple(series), points=points, items=items)
+    items: list[Item] = []
+    for tag, raw in tagged:
+        run = _DECODERS[tag].decode(raw)
+        items += run if isinstance(run, list) else (run,)
+    return Chunk(
+        seq=found.seq, at=found.at, series=tuple(series), points=points, items=tuple(items)
+    )
