@@ -12,7 +12,7 @@ import pytest
 
 from opx.core.base import time as opx_time
 from opx.playground.demo import Report
-from opx.playground.judge import STEADY, Judge
+from opx.playground.judging.judge import STEADY, Judge
 from opx.playground.timeline import Beat, Moment, Story, read
 from opx.playground.trials import Fault, Trial
 
