@@ -240,6 +240,7 @@ def test_the_totals_are_means_over_the_repairs_that_worked() -> None:
         "false_actions": 0,
         "false_actions_at_most": 0.6316,
         "false_alarms": 2,
+        "false_findings": None,
         "mttd_s": 3.1,
         "mttd_p90_s": 4.1,
         "mttr_s": 3.5,
