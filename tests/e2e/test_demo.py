@@ -32,7 +32,7 @@ FAULT = {
 }
 TOTALS = {
     *("trials", "repairs", "verified_success", "pages", "false_actions", "false_actions_at_most"),
-    "false_alarms",
+    *("false_alarms", "false_findings"),
     *("mttd_s", "mttd_p90_s", "mttr_s", "mttr_p90_s", "first_verified_s"),
 }
 REPAIRED_BY = {
@@ -98,6 +98,9 @@ def test_every_kind_of_trouble_ends_as_it_ought_to(demo: Told) -> None:
     assert (totals["trials"], totals["repairs"]) == (15, 9)
     assert (totals["verified_success"], totals["false_actions"], totals["pages"]) == (9, 0, 3)
     assert totals["false_alarms"] == 0
+    false = totals["false_findings"]
+    assert false.keys() == {"opx", "plain_rule"}
+    assert 0 <= false["opx"] <= false["plain_rule"]
 
 
 def test_the_first_recovery_is_seen_soon(demo: Told) -> None:

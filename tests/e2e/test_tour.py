@@ -12,7 +12,7 @@ import pytest
 
 from opx.core.base import time as opx_time
 from opx.playground.demo import Report
-from opx.playground.judge import STEADY, Judge
+from opx.playground.judging.judge import STEADY, Judge
 from opx.playground.timeline import Beat, Moment, Story, read
 from opx.playground.trials import Fault, Trial
 
@@ -240,6 +240,7 @@ def test_the_totals_are_means_over_the_repairs_that_worked() -> None:
         "false_actions": 0,
         "false_actions_at_most": 0.6316,
         "false_alarms": 2,
+        "false_findings": None,
         "mttd_s": 3.1,
         "mttd_p90_s": 4.1,
         "mttr_s": 3.5,

@@ -155,13 +155,18 @@ def _sum_up(console: Console, report: Report) -> None:
 
 
 def _figures(report: Report) -> str:
-    """What it comes to, in three lines; in one where nothing was to be repaired."""
+    """What it comes to, in four lines; in two where nothing was to be repaired."""
     totals = report.totals()
     false = (
         f"{totals['false_actions']} false actions in {totals['trials']} trials: 95 % sure that at "
         f"most {totals['false_actions_at_most']:.0%} of such trials have one; "
         f"{totals['false_alarms']} false alarms (seed {report.seed})"
     )
+    if report.false_findings is not None:
+        false += (
+            "\nodd while nothing was wrong: {opx} findings of opx, {plain_rule} of the plain rule "
+            "(three deviations off its own past)"
+        ).format(**report.false_findings)
     if not totals["verified_success"]:
         return f"\n{totals['verified_success']} of {totals['repairs']} repairs verified; {false}"
     return (

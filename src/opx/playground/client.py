@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from opx.core.base import time as opx_time
-from opx.core.base.time import Window
+from opx.core.base.time import Ms, Window
 from opx.errors import NotAllowed, NotFound, OpxError, Unavailable
 from opx.playground import processes
 from opx.playground.layout import ENVIRONMENT, Started
@@ -122,6 +122,19 @@ class Client:
         }
         found = self._ask("POST", "/api/v1/query", json=body)
         return [int(bucket["value"]) for bucket in found["buckets"]]
+
+    def points(self, metric: str, seen: Window, step: Ms) -> list[list[float | None]]:
+        """Of each series of a metric its largest point in each ``step`` of ``seen``, or None."""
+        body = {
+            "metric": metric,
+            "by": "series",
+            "start": opx_time.to_wire(seen.start),
+            "end": opx_time.to_wire(seen.end),
+            "step": f"{step}ms",
+            "stat": "max",
+        }
+        found = self._ask("POST", "/api/v1/query", json=body)
+        return [[bucket["value"] for bucket in one["buckets"]] for one in found["results"]]
 
     def incidents(self, service: str) -> list[dict[str, Any]]:
         """The newest incidents of a service of the playground, newest first."""

@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from opx.core.base.time import Ms
+from opx.core.base.time import Ms, Window
 from opx.errors import Conflict, OpxError
 from opx.playground import documents, layout, processes, trials
 from opx.playground.client import Product
 from opx.playground.faults import ROWS, Fault
+from opx.playground.judging import false_findings
 from opx.playground.system import Playground
 from opx.playground.timeline import Beat, Line, Mark, Tell
 from opx.playground.trials import Trial
@@ -51,12 +52,15 @@ class Plan:
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """``started``: when the tour began. ``problem``: why it could not go on, if so."""
+    """``started``: when the tour began. ``troubles``: when something was wrong in it.
+    ``false_findings``: see ``totals``. ``problem``: why it could not go on, if so."""
 
     started: Ms
     address: str = ""
     seed: int = 0
     trials: list[Trial] = field(default_factory=list)
+    troubles: list[Window] = field(default_factory=list)
+    false_findings: dict[str, int] | None = None
     problem: str = ""
 
     @property
@@ -82,15 +86,16 @@ class Report:
             "totals": self.totals(),
         }
 
-    def totals(self) -> dict[str, float | int | None]:
+    def totals(self) -> dict[str, float | int | dict[str, int] | None]:
         """``trials``; ``repairs``: those with something that opx can repair;
         ``verified_success``: repairs that opx verified and the load generator confirms;
         ``pages``: trials in which people were called; ``false_actions``: orders that nothing
         called for, and ``false_actions_at_most``: the share of trials that have one, which it
         is ``SURE`` not to exceed; ``false_alarms``: incidents of services that were well and call
-        none that was not; ``mttd_s`` and ``mttd_p90_s``: injected to detected;
-        ``mttr_s`` and ``mttr_p90_s``: injected to users well, by the load generator;
-        ``first_verified_s``: since the tour started."""
+        none that was not; ``false_findings``: what began to be odd while nothing was wrong, to
+        ``opx`` by itself and to the ``plain_rule``, None where it was not counted; ``mttd_s`` and
+        ``mttd_p90_s``: injected to detected; ``mttr_s`` and ``mttr_p90_s``: injected to users
+        well, by the load generator; ``first_verified_s``: since the tour started."""
         good = [trial for trial in self.trials if trial.verified]
         detected = _spans((t, t.story.at(Beat.DETECTED)) for t in self.trials if t.repair)
         recovered = _spans((trial, trial.healthy) for trial in good)
@@ -105,6 +110,7 @@ class Report:
             "false_actions": sum(trial.needless for trial in self.trials),
             "false_actions_at_most": at_most(false, len(self.trials)),
             "false_alarms": sum(trial.false_alarms for trial in self.trials),
+            "false_findings": self.false_findings,
             "mttd_s": _mean(detected),
             "mttd_p90_s": _p90(detected),
             "mttr_s": _mean(recovered),
@@ -157,13 +163,19 @@ def take(tour: Tour, plan: Plan, report: Report) -> None:
     report.address, report.seed = tour.address, plan.seed
     bench = tour.bench
     _open(tour, services[-1])
+    report.troubles.append(Window(report.started, processes.now()))  # it has a fault of its own
     planned = [fault for _ in range(plan.trials) for fault in plan.faults]
     turn = itertools.cycle(services)
     for number, fault in enumerate(planned, 1):
         service = "" if ROWS[fault].at else next(turn)
         bench.say(Mark.STEP, f"{number} of {len(planned)}: {ROWS[fault].title} ({fault})")
         time.sleep(chance.random())
-        report.trials += trials.run_all(bench, fault, service)
+        found = trials.run_all(bench, fault, service)
+        trouble = trials.trouble(found, processes.now())
+        report.trials += found
+        report.troubles += [trouble] if trouble else []
+    seen, data = Window(report.started, processes.now()), Path(bench.playground.layout.opx_data)
+    report.false_findings = false_findings.count(bench.client, data, seen, report.troubles)
 
 
 def follow(tour: Tour) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from opx.core.base.time import SECOND, Ms
 from opx.errors import BadInput, Conflict, NotFound, OpxError, Unavailable
 from opx.playground import layout, processes
-from opx.playground.judge import Judge
+from opx.playground.judging.judge import Judge
 from opx.playground.layout import Layout, Started
 from opx.playground.shop import files, supervisor, wire
 from opx.playground.shop.breaking import Done, Saboteur

@@ -10,10 +10,11 @@ so that the next one starts from health. It must never help opx.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from opx.core.base import time as opx_time
-from opx.core.base.time import SECOND, Ms
+from opx.core.base.time import SECOND, Ms, Window
 from opx.core.verify.verdict import VerdictKind
 from opx.errors import OpxError
 from opx.playground import faults, layout, processes
@@ -152,6 +153,16 @@ def run_all(bench: Bench, fault: Fault, service: str) -> list[Trial]:
             bench.say(Mark.TROUBLE, f"{fault} {trial.service}: {trial.problem}")
     _put_right(scene, all(trial.ok for trial in found))
     return found
+
+
+def trouble(found: Sequence[Trial], over: Ms) -> Window | None:
+    """When something was wrong in the trials of one fault: until users were well and opx said so,
+    else until ``over``, when a person had put it right; None where nothing ever was."""
+    if not any(trial.row.verdicts or trial.row.page for trial in found):
+        return None
+    if all(trial.verified for trial in found):
+        over = max(max(trial.story.at(Beat.VERIFIED) or 0, trial.healthy or 0) for trial in found)
+    return Window(min(trial.injected for trial in found), over)
 
 
 def suggest(bench: Bench, service: str) -> Story:

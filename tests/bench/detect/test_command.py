@@ -50,6 +50,8 @@ def test_a_small_fleet_is_measured() -> None:
     assert found["of 10 streams, kept in a flood of 10,000 others"]["measured"] == 10
     findings = found["findings in a day of 10,000 healthy streams"]
     assert findings["measured"] % 1_000 == 0
+    plain = int(findings["anchor"].removeprefix("plain rule ").replace(",", ""))
+    assert 0 < plain == 1_000 * int(findings["note"].partition("past) has ")[2].split()[0])
     assert found["points a second scored, one core"]["measured"] > 0
     assert 10 * 5_760 * 0.99 < int(
         found["points a second scored, one core"]["note"].split()[0].replace(",", "")
