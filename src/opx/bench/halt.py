@@ -6,8 +6,9 @@ after it.
 A service of the playground is killed, and a person halts everything: at a random moment, or,
 every other time, just when its repair is about to begin. From the acknowledgement on nothing
 may begin; what was begun may end. The services count their own starts: one more than there
-were steps begun by then is a step that was started after it. Then opx may go on, and has to
-have repaired the service before the next try.
+were steps begun by then is a step that was started after it. Then opx may go on, and the next
+halt finds it at the same repair, or at that of the next service, which is killed as soon as
+the last is well. What is counted begins where the count before ended, so nothing falls between.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from opx.bench import recovery, rig
 from opx.bench.figures import Figure, Tell, share
 from opx.bench.sender import Plan, Sent
 from opx.core.act.run import OrderStatus
+from opx.core.base.time import Ms
 from opx.errors import OpxError, Unavailable
 from opx.playground import demo, layout, processes
 from opx.playground.demo import Tour
@@ -32,18 +34,21 @@ from opx.playground.system import How
 
 RATE, BATCH = 2_000, 20
 """Points a second, and in a request, while people halt."""
-WITHIN_S = 4.0
-"""The halt comes at any time from the kill until then: a repair takes about so long."""
+WITHIN_S = 3.0
+"""The halt comes at any time until then: a repair takes a little longer."""
 ABOUT_S = 0.1
 """Or so long after the step was ordered: it is begun and done in about that time."""
-LOOK_S = 0.002
+LOOK_S = 0.02
 ORDERED_WITHIN_S = 30.0
-SETTLE_S = 2.0
-"""So long after the acknowledgement what was on its way has ended."""
-REPAIRED_WITHIN_S = 60.0
-LONGEST_S = 90.0
+SETTLED_WITHIN_S = 30.0
+SETTLE_S = 1.0
+"""So long after the last step that was under way has ended, what it started has been counted."""
+LONGEST_S = 60.0
 """Of one try: how long the sender is asked to go on for each."""
+GRANT_EVERY = 50
+"""Tries after which a person grants probation anew: it lasts an hour."""
 _ORDERED = "SELECT count(*) FROM orders WHERE json_extract(body, '$.order.issued_at') >= {at}"
+_CLAIMED = f"SELECT count(*) FROM orders WHERE status = '{OrderStatus.CLAIMED}'"
 _BEGUN = (
     "SELECT json_extract(body, '$.claimed_at'), status FROM orders"
     " WHERE json_extract(body, '$.claimed_at') >= {at}"
@@ -76,10 +81,12 @@ def measure(times: int, seed: int, tell: Tell) -> list[Figure]:
     ):
         recovery.prepare(tour)
         with _load(tour, times) as sender, _person(tour) as person:
-            chance = random.Random(seed)
+            halts = _Halts(tour, person, random.Random(seed))
             tries = []
             for number in range(times):
-                tries.append(_try(tour, person, chance, aimed=number % 2 == 1))
+                if number % GRANT_EVERY == 0:
+                    recovery.grant(tour)
+                tries.append(halts.once(aimed=number % 2 == 1))
                 tell(f"halt: {number + 1} of {times}: {tries[-1]}")
             return _figures(tries, sender.stop())
 
@@ -109,38 +116,68 @@ def _person(tour: Tour) -> Iterator[httpx.Client]:
         yield person
 
 
-def _try(tour: Tour, person: httpx.Client, chance: random.Random, aimed: bool) -> Try:
-    playground, data = tour.bench.playground, _data(tour)
-    service, before, killed = chance.choice(layout.SERVICES), _starts(tour), processes.now()
-    playground.break_(service, How.KILL)
-    if aimed:
-        ordered = _ORDERED.format(at=killed)
-        processes.wait_for(
-            lambda: rig.rows(data, ordered)[0][0], ORDERED_WITHIN_S, "an order", LOOK_S
+class _Halts:
+    """One after the other, on a tour that ``person`` halts at first."""
+
+    def __init__(self, tour: Tour, person: httpx.Client, chance: random.Random) -> None:
+        self._tour, self._person, self._chance = tour, person, chance
+        self._data = _data(tour)
+        self._ill, self._at_kill = "", 0
+        _switch(person, "halt")
+        self._starts, self._since = self._settled()
+
+    def once(self, aimed: bool) -> Try:
+        """Let opx go on, halt it, and count what began since the last count."""
+        _switch(self._person, "resume")
+        began = processes.now()
+        self._something_is_ill()
+        if aimed:
+            ordered = _ORDERED.format(at=began)
+            processes.wait_for(
+                lambda: rig.rows(self._data, ordered)[0][0] or self._something_is_ill(),
+                ORDERED_WITHIN_S,
+                "an order",
+                LOOK_S,
+            )
+        time.sleep(self._chance.uniform(0, ABOUT_S if aimed else WITHIN_S))
+
+        asked = time.perf_counter()
+        _switch(self._person, "halt")
+        took, at = time.perf_counter() - asked, processes.now()
+        begun = rig.rows(self._data, _BEGUN.format(at=self._since))
+        starts, settled = self._settled()
+        since = rig.rows(self._data, _BEGUN.format(at=max(at, self._since) + 1))
+        done = starts - self._starts
+        self._starts, self._since = starts, settled
+        return Try(
+            took_ms=round(took * 1000, 1),
+            before=sum(int(claimed) <= at for claimed, _ in begun),
+            after=len(since),
+            under_way=any(status == OrderStatus.CLAIMED for _, status in begun),
+            starts=done,
         )
-    time.sleep(chance.uniform(0, ABOUT_S if aimed else WITHIN_S))
 
-    asked = time.perf_counter()
-    _switch(person, "halt")
-    took, at = time.perf_counter() - asked, processes.now()
-    begun = rig.rows(data, _BEGUN.format(at=killed))
-    time.sleep(SETTLE_S)
-    starts = _starts(tour) - before
-    since = rig.rows(data, _BEGUN.format(at=at + 1))
+    def _settled(self) -> tuple[int, Ms]:
+        """The services' starts once nothing is under way, and when that was."""
+        processes.wait_for(
+            lambda: not rig.rows(self._data, _CLAIMED)[0][0],
+            SETTLED_WITHIN_S,
+            "the step to end",
+            LOOK_S,
+        )
+        time.sleep(SETTLE_S)
+        return _starts(self._tour), processes.now()
 
-    _switch(person, "resume")
-    processes.wait_for(
-        lambda: _starts(tour) > before and _is_over(tour, service),
-        REPAIRED_WITHIN_S,
-        f"{service} to be repaired",
-    )
-    return Try(
-        took_ms=round(took * 1000, 1),
-        before=sum(int(claimed) <= at for claimed, _ in begun),
-        after=len(since),
-        under_way=any(status == OrderStatus.CLAIMED for _, status in begun),
-        starts=starts,
-    )
+    def _something_is_ill(self) -> bool:
+        """Kill another service where the last one is well again. Always False."""
+        playground = self._tour.bench.playground
+        if not self._ill or (
+            playground.starts(self._ill) > self._at_kill and _is_over(self._tour, self._ill)
+        ):
+            self._ill = self._chance.choice(layout.SERVICES)
+            self._at_kill = playground.starts(self._ill)
+            playground.break_(self._ill, How.KILL)
+        return False
 
 
 def _switch(person: httpx.Client, to: str) -> None:

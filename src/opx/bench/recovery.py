@@ -44,10 +44,15 @@ def prepare(tour: Tour) -> None:
     bench = tour.bench
     bench.client.apply(documents.services(bench.playground.layout))
     bench.client.apply(documents.policy(documents.CEILING_RAISED))
-    for name in layout.SERVICES:
-        bench.client.grant_probation(RUNBOOK, name, demo.PROBATION_S)
+    grant(tour)
     bench.say(Mark.PERSON, "applies documents and grants probation")
     time.sleep(demo.LEARN_S)
+
+
+def grant(tour: Tour) -> None:
+    """Probation of an hour for every service."""
+    for name in layout.SERVICES:
+        tour.bench.client.grant_probation(RUNBOOK, name, demo.PROBATION_S)
 
 
 def _under_load(tour: Tour, times: int, chance: random.Random) -> tuple[list[Trial], Sent]:
