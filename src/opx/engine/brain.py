@@ -217,13 +217,14 @@ class Brain:
     async def _sweep(self) -> Ms:
         """Notice changed documents and modes, and wake what has lost its wake-up. Whatever
         people change is in the journal: where that has not grown there is nothing to read."""
-        newest = await self.parts.store.read(queries.newest)
+        newest, overdue = await self.parts.store.read(
+            lambda tx: (queries.newest(tx), self._overdue(tx))
+        )
         known = self._said
         if newest != self._journal:
             await self._learn_documents()
             known = await self.parts.store.read(_what_people_said)
         changed = known != self._said
-        overdue = await self.parts.store.read(self._overdue)
         idle: list[Incident] = []
         now = self.parts.clock.now()
         if changed or now >= self._look_at:
