@@ -62,6 +62,8 @@ from opx.cli import up
 from opx.settings import Settings
 up.STOP_WITHIN_S = 1.0
 up.LISTEN_EVERY_S, up.SILENT_S, up.HELD_UP_S, up.START_WITHIN_S = 0.1, 2.0, 1.0, 9.0
+if (pathlib.Path(sys.argv[1]) / "patient").exists():
+    up.LISTEN_EVERY_S = 3_600.0
 class Small(up.Watcher):
     def _command(self, *more):
         return [sys.executable, sys.argv[2], str(self.settings.data), *more]
@@ -164,6 +166,22 @@ def test_one_that_dies_is_started_again(running: Running) -> None:
         name: before[name] for name in ("front", "brain")
     }
     assert "hands ended with -9" in running.log.read_text()
+
+
+def test_it_rests_until_something_happens(tmp_path: Path) -> None:
+    """With an hour between two looks, one that dies is started again all the same, more than
+    once, and who stops it does not wait for the next look."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "patient").touch()
+    running = Running(tmp_path)
+    pids = running.ready()
+    for role in ("hands", "brain"):
+        os.kill(pids[role], signal.SIGKILL)
+        wait_for(lambda role=role: running.pids().get(role, pids[role]) != pids[role])  # type: ignore[misc]
+    running.process.terminate()
+
+    assert running.process.wait(20) == 0
+    assert running.pids() == {}
 
 
 def test_one_that_hangs_is_killed_and_started_again(running: Running) -> None:

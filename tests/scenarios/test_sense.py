@@ -18,7 +18,7 @@ from tests.core.detect.ruled.kit import rule
 
 from opx.adapters.durable.inline import InlineWorkflows
 from opx.core.base import ids
-from opx.core.base.reads import Answer, Probe, ProbeKind
+from opx.core.base.reads import Answer, Probe, ProbeKind, ProbeRead
 from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.correlate.episode import Episode
 from opx.core.detect.finding import ClearReason, Finding, FindingState
@@ -169,6 +169,33 @@ def test_there_is_a_bound_to_how_many_are_asked_at_once() -> None:
         assert house.prober.most == probing.AT_ONCE
         assert len(house.prober.inner.asked) == 1000
         assert min(house.prober.inner.asked.values()) >= 4
+
+    virtual.run(main())
+
+
+def test_the_first_probe_of_all_is_asked_soon() -> None:
+    """While nobody has one it is looked four times a second, and once somebody has it is asked
+    a quarter of a second later at most."""
+
+    async def main() -> None:
+        house = House(virtual.LoopClock(), Knowledge())
+        house.prober.inner.say("s0:1", True)
+        looks, due = 0, house.sense.due
+
+        async def looked() -> list[ProbeRead]:
+            nonlocal looks
+            looks += 1
+            return await due()
+
+        house.sense.due = looked  # type: ignore[method-assign]
+        task = asyncio.create_task(asking(house, 20 * SECOND))
+        await house.clock.sleep(10 * SECOND)
+        assert 0 < looks <= 41
+        house.teach(catalogue=catalogue(1))
+        await house.clock.sleep(260)
+        assert house.prober.inner.asked["s0:1"] == 1
+        await task
+        assert house.prober.inner.asked["s0:1"] >= 9
 
     virtual.run(main())
 

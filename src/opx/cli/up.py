@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import importlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -184,6 +185,7 @@ class Watcher:
             return 1
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, self._stop)
+        woken = _signalled()
         try:
             self.settings.front_file.unlink(missing_ok=True)
             self._port()
@@ -193,11 +195,17 @@ class Watcher:
                 self._listen(time.monotonic())
                 self._tend()
                 self._announce(lock, holder)
-                time.sleep(TICK_S)
+                self._rest(woken)
         finally:
             self._end()
             lock.release()
         return 0
+
+    def _rest(self, woken: int) -> None:
+        """Until there is something to do: at once when a child dies or we are told to stop."""
+        soon = self.deadline or any(child.process is None for child in self.children)
+        if select.select([woken], [], [], TICK_S if soon else LISTEN_EVERY_S)[0]:
+            os.read(woken, 1 << 10)
 
     def _port(self) -> None:
         """``OpxError`` when somebody else has the port; ours of a moment ago may still end."""
@@ -252,14 +260,8 @@ class Watcher:
 
     def _command(self, *more: str) -> list[str]:
         settings = self.settings
-        flags = [
-            "--data",
-            str(settings.data),
-            "--host",
-            settings.host,
-            "--port",
-            str(settings.port),
-        ]
+        flags = ["--data", str(settings.data)]
+        flags += ["--host", settings.host, "--port", str(settings.port)]
         if settings.behind_proxy:
             flags.append("--behind-proxy")
         return [sys.executable, "-m", "opx", "up", *flags, *more]
@@ -324,8 +326,7 @@ class Watcher:
     def _write_pids(self) -> None:
         pids = {child.role: child.process.pid for child in self.children if child.process}
         publish(self.settings.pids, {"watcher": os.getpid(), **pids})
-        restarts = {child.role: child.restarts for child in self.children}
-        publish(self.settings.data / RESTARTS, restarts)
+        publish(self.settings.data / RESTARTS, {one.role: one.restarts for one in self.children})
 
     def _announce(self, lock: FileLock, holder: dict[str, object]) -> None:
         """Once ``front`` answers: where it is, and the way in."""
@@ -357,6 +358,14 @@ class Watcher:
                 process.wait()
         for path in (self.settings.pids, self.settings.front_file, self.settings.data / RESTARTS):
             path.unlink(missing_ok=True)
+
+
+def _signalled() -> int:
+    """A pipe that can be read from after a signal that is handled, or that a child has died."""
+    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return woken
 
 
 def folder(data: Path) -> None:

@@ -45,8 +45,8 @@ from opx.engine.ports import (
 )
 from opx.errors import OpxError
 
-POLL: Ms = 50
-"""How long a loop that found nothing waits before it looks at the log again."""
+GATHER: Ms = 50
+"""How long the log is left alone after it was read: what comes meanwhile is one commit."""
 FLUSH_EVERY: Ms = 2 * SECOND
 TIDY_EVERY: Ms = 2 * SECOND
 SAVE_EVERY: Ms = 10 * SECOND
@@ -177,7 +177,8 @@ class Brain:
         self._back_off.pop(name, None)
 
     async def _sense(self) -> Ms:
-        return 0 if await self.sense.take() else POLL
+        await self.tail.changed(within=SECOND)
+        return 0 if await self.sense.take() else GATHER
 
     async def _probe(self, stop: asyncio.Event) -> Ms:
         """One turn lasts until ``stop`` or a failure, so it says in between that all is well."""
@@ -205,7 +206,7 @@ class Brain:
 
     async def _tidy(self) -> Ms:
         """Beside the flushes: upkeep takes as long as it takes, and nothing waits for it."""
-        return POLL if await self.telemetry.tidy() else TIDY_EVERY
+        return GATHER if await self.telemetry.tidy() else TIDY_EVERY
 
     async def _save(self, leaving: bool = False) -> Ms:
         kept = await self.sense.save_detectors(leaving)
@@ -216,13 +217,14 @@ class Brain:
     async def _sweep(self) -> Ms:
         """Notice changed documents and modes, and wake what has lost its wake-up. Whatever
         people change is in the journal: where that has not grown there is nothing to read."""
-        newest = await self.parts.store.read(queries.newest)
+        newest, overdue = await self.parts.store.read(
+            lambda tx: (queries.newest(tx), self._overdue(tx))
+        )
         known = self._said
         if newest != self._journal:
             await self._learn_documents()
             known = await self.parts.store.read(_what_people_said)
         changed = known != self._said
-        overdue = await self.parts.store.read(self._overdue)
         idle: list[Incident] = []
         now = self.parts.clock.now()
         if changed or now >= self._look_at:

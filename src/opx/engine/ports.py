@@ -234,6 +234,11 @@ class Tail(Protocol):
         taken in within a second or so; [] when none yet."""
         ...
 
+    async def changed(self, within: Ms) -> None:
+        """Wait for news, for ``within`` at most: not at all after a ``read`` that found some, nor
+        when there has been some since."""
+        ...
+
     def series(self) -> Sequence[Series]:
         """Every series defined so far, by sid: also in commits that are dropped."""
         ...

@@ -238,6 +238,8 @@ class MemoryLog:
         self._seq = floor
         self._chunks: list[Chunk] = []
         self._series: dict[int, Series] = {}
+        self._news = asyncio.Event()
+        self._news.set()
 
     async def append(self, batch: Batch) -> int:
         if self.full:
@@ -253,13 +255,22 @@ class MemoryLog:
             seq=self._seq, at=self._clock.now(), series=new, points=batch.points, items=batch.items
         )
         self._chunks.append(chunk)
+        self._news.set()
         return self._seq
 
     def series(self) -> Sequence[Series]:
         return [self._series[sid] for sid in sorted(self._series)]
 
     def read(self, after: int, limit: int) -> list[Chunk]:
-        return [chunk for chunk in self._chunks if chunk.seq > after][:limit]
+        found = [chunk for chunk in self._chunks if chunk.seq > after][:limit]
+        if not found:
+            self._news.clear()
+        return found
+
+    async def changed(self, within: Ms) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within / SECOND):
+                await self._news.wait()
 
     def drop(self, through: int) -> None:
         newest = self._chunks[-1:]

@@ -21,6 +21,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from opx.adapters.stores import migrate, sql, sqlite, tables
 from opx.adapters.stores.sql import SqlStore
+from opx.adapters.stores.stir import Stir
 from opx.core.decide.case import Lease
 from opx.core.detect.finding import Finding
 from opx.core.notify.notice import Delivery, DeliveryStatus
@@ -185,9 +186,32 @@ def test_a_commit_wakes_another_process(url: str) -> None:
 def test_a_commit_of_another_process_stirs_who_waits(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the system tells of writes nobody has to look in vain: with an hour between two
-    looks a commit is noticed all the same, and so is the next one."""
+    """Where the system tells of commits nobody looks in vain: with an hour between two looks
+    one is noticed all the same, and so is the next."""
     monkeypatch.setattr(sql, "POLL_S", 3_600.0)
+
+    async def main() -> None:
+        store = SqlStore(url)
+        await store.read(lambda tx: tx.get(Saved, "sense"))
+        with child("write", url) as writing:
+            assert writing.stdout is not None
+            for _ in range(3):
+                assert await store.changed(within=20_000)
+            writing.kill()
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_where_the_system_does_not_tell_it_is_looked(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without anybody to tell of it a commit of another process is noticed all the same."""
+
+    def silent(_: Path) -> Stir:
+        raise OSError("there is no inotify")
+
+    monkeypatch.setattr(sql, "Stir", silent)
 
     async def main() -> None:
         store = SqlStore(url)

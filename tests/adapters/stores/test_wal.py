@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from opx.adapters.stores.wal import WalAppender, WalTail, format, segments
+from opx.core.base.time import HOUR
 from opx.core.ingest.signals import Series, Tick
 from opx.engine.ports import Batch, Chunk
 from opx.errors import Conflict, Damaged, TooLarge, Unavailable
@@ -314,3 +315,25 @@ def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path) -> None:
     assert len(values) == len(set(values))
     assert all(mine == sorted(mine) for mine in by_client.values())
     assert set(by_client) <= known
+
+
+def test_news_of_a_log_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    """And it is heard of each commit once the folder is there."""
+
+    async def main() -> None:
+        tail = WalTail(tmp_path / "wal")
+        assert tail.read(0, 10) == []
+        await tail.changed(within=1)
+        assert tail.read(0, 10) == []
+        appender = WalAppender(tmp_path / "wal", ManualClock())
+        for after in range(3):
+            await appender.append(Batch(items=(Tick(1),)))
+            async with asyncio.timeout(20):
+                while not (chunks := tail.read(after, 10)):
+                    await tail.changed(within=HOUR)
+            assert [chunk.seq for chunk in chunks] == [after + 1]
+            assert tail.read(after + 1, 10) == []
+        await appender.close()
+        tail.close()
+
+    asyncio.run(main())

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from opx.adapters.stores import rows, sqlite
+from opx.adapters.stores.stir import Stir, tell
 from opx.adapters.stores.tables import column_name
 from opx.core.base.time import SECOND, Ms
 from opx.engine import records
@@ -34,9 +35,7 @@ T = TypeVar("T")
 
 READERS = 2
 POLL_S = 0.05
-"""How late a commit of another process may be noticed; see ``bench/store.py`` for its cost."""
-ALERT_S, ALERT_LOOKS = 0.003, 16
-"""After somebody has written: how often it is looked for a commit, and how many times."""
+"""How late a commit of another process may be noticed where the system does not tell of it."""
 
 _COMPARED = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _TESTED = {"null": "IS NULL", "not_null": "IS NOT NULL"}
@@ -181,10 +180,10 @@ class SqlStore:
     def __init__(self, url: str) -> None:
         self._engine = sqlite.engine(url, connections=READERS + 1)
         self._watcher = sqlite.Watcher(url)
-        self._stir: sqlite.Stir | None = None
+        self._folder = sqlite.folder(url)
+        self._stir: Stir | None = None
         with contextlib.suppress(OSError):  # then it is looked every POLL_S, and no sooner
-            self._stir = sqlite.Stir(url)
-        self._looks = 0
+            self._stir = Stir(self._folder)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._commits = 0
@@ -252,7 +251,8 @@ class SqlStore:
                 tx = SqlWriteTx(connection)
                 result = fn(tx)
                 tx.finish()
-                return result
+        tell(self._folder)
+        return result
 
     def _look(self) -> None:
         if not self._closed and self._watcher.moved():
@@ -260,11 +260,9 @@ class SqlStore:
             self._wake()
 
     async def _wait(self, within: Ms) -> None:
-        loop = asyncio.get_running_loop()
-        woken = loop.create_future()
+        woken = asyncio.get_running_loop().create_future()
         self._waiting.add(woken)
-        if self._timer is None:  # one chain of timers, however many wait
-            self._next_look()
+        self._heed()
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within / SECOND):
@@ -272,36 +270,31 @@ class SqlStore:
         finally:
             self._waiting.discard(woken)
 
-    def _next_look(self) -> None:
-        """Look in a while, or soon after somebody writes."""
+    def _heed(self) -> None:
+        """Look when somebody says that he has committed, or else in a while."""
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(ALERT_S if self._looks else POLL_S, self._tick)
-        if self._stir is not None and not self._looks:
-            loop.add_reader(self._stir.descriptor, self._stirred)
-
-    def _stirred(self) -> None:
-        self._calm()
         if self._stir is not None:
-            self._stir.settle()
-        self._looks = ALERT_LOOKS
+            loop.add_reader(self._stir.descriptor, self._stirred, self._stir)
+        elif self._timer is None:  # one chain of timers, however many wait
+            self._timer = loop.call_later(POLL_S, self._tick)
+
+    def _stirred(self, stir: Stir) -> None:
+        stir.settle()
+        self._look()
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._look()
         if self._waiting:
-            self._next_look()
+            self._heed()
 
     def _calm(self) -> None:
-        """Look no more, and be stirred by nothing, for now."""
+        """Look no more, whatever happens."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._stir is not None:
             asyncio.get_running_loop().remove_reader(self._stir.descriptor)
-
-    def _tick(self) -> None:
-        self._timer = None
-        commits = self._commits
-        self._look()
-        self._looks = 0 if self._commits > commits else max(0, self._looks - 1)
-        if self._waiting:
-            self._next_look()
 
     def _wake(self) -> None:
         for woken in self._waiting:

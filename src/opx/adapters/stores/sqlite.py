@@ -4,15 +4,11 @@
 
 ``engine`` sets the pragmas on every connection and takes the write lock at BEGIN where the
 caller says so, so that what a write transaction read is still true when it commits.
-``Watcher`` sees commits of other processes for the price of reading one counter; ``Stir``
-says when that is worth while.
+``Watcher`` sees commits of other processes for the price of reading one counter.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -28,8 +24,6 @@ from opx.errors import Damaged, Unavailable
 WRITES = "opx_writes"
 """Execution option: begin by taking the write lock."""
 BUSY_MS = 10_000
-_MODIFIED = 0x2
-"""``IN_MODIFY``."""
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {BUSY_MS}",
     "PRAGMA journal_mode = WAL",
@@ -55,6 +49,11 @@ def engine(url: str, connections: int = 1) -> sa.Engine:
     sa.event.listen(made, "connect", _on_connect)
     sa.event.listen(made, "begin", _on_begin)
     return made
+
+
+def folder(url: str) -> Path:
+    """Where the database and its log are."""
+    return Path(make_url(url).database or "").absolute().parent
 
 
 def _on_connect(connection: sqlite3.Connection, _: Any) -> None:
@@ -93,34 +92,6 @@ class Watcher:
 
     def close(self) -> None:
         self._connection.close()
-
-
-class Stir:
-    """Can be read from when some file of the database's folder was written to, by anybody. A
-    commit becomes visible a moment after: whoever is stirred looks for it."""
-
-    def __init__(self, url: str) -> None:
-        """``OSError`` when the system does not tell."""
-        folder = os.path.dirname(os.path.abspath(make_url(url).database or ""))
-        try:
-            libc = ctypes.CDLL(None, use_errno=True)
-            self.descriptor = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-            if self.descriptor >= 0:
-                if libc.inotify_add_watch(self.descriptor, os.fsencode(folder), _MODIFIED) >= 0:
-                    return
-                os.close(self.descriptor)
-        except AttributeError:  # another system
-            raise OSError("there is no inotify") from None
-        raise OSError(ctypes.get_errno(), "nothing is told of the database's folder")
-
-    def settle(self) -> None:
-        """Read what there is, so that it can be stirred again."""
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self.descriptor, 65_536):
-                pass
-
-    def close(self) -> None:
-        os.close(self.descriptor)
 
 
 def schema_state(url: str) -> tuple[str | None, str]:

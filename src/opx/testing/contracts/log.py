@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opx.core.base.time import Ms
+from opx.core.base.time import HOUR, Ms
 from opx.core.ingest.signals import (
     Alert,
     Event,
@@ -138,6 +138,36 @@ async def each_reader_position_is_served(log: Ends) -> None:
     assert seqs(5, 10) == [6]
 
 
+async def news_ends_the_waiting(log: Ends) -> None:
+    """Nobody waits after a read that found something; then what is appended ends it, also what
+    was before it began, and without any it ends in time."""
+
+    async def append() -> None:
+        await log.appender.append(Batch(items=(Tick(AT),)))
+
+    async def following(after: int) -> list[int]:
+        async with asyncio.timeout(20):
+            while not (chunks := log.tail.read(after, 10)):
+                await log.tail.changed(within=HOUR)
+            await log.tail.changed(within=HOUR)
+        return [chunk.seq for chunk in chunks]
+
+    await log.tail.changed(within=1)
+    waiting = asyncio.create_task(following(0))
+    await append()
+    assert await waiting == [1]
+    assert log.tail.read(1, 10) == []
+    await append()
+    assert await following(1) == [2]
+    waiting = asyncio.create_task(following(2))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await append()
+    assert await waiting == [3]
+    assert log.tail.read(3, 10) == []
+    await log.tail.changed(within=1)
+
+
 async def a_series_is_told_once(log: Ends) -> None:
     """A series sent again is not told again; both ends list all of them by sid."""
     await log.appender.append(Batch(series=(series(1),), points=points([1])))
@@ -205,6 +235,7 @@ CHECKS: tuple[Callable[[Ends], Awaitable[None]], ...] = (
     what_is_appended_is_read,
     an_empty_log_has_nothing,
     each_reader_position_is_served,
+    news_ends_the_waiting,
     a_series_is_told_once,
     points_of_an_unknown_series_are_refused,
     many_at_once_are_all_kept,

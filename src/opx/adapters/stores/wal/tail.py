@@ -9,6 +9,7 @@ frame that is not whole yet is waited for, one that never will be is ``Damaged``
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -19,18 +20,19 @@ from pathlib import Path
 import msgspec
 
 from opx.adapters.stores import files
+from opx.adapters.stores.stir import Stir
 from opx.adapters.stores.wal import format, segments
 from opx.adapters.stores.wal import series as definitions
 from opx.adapters.stores.wal.format import Frame
 from opx.adapters.stores.wal.segments import Segment
+from opx.core.base.time import SECOND, Ms
 from opx.core.ingest.signals import Series
 from opx.engine.ports import Chunk
 from opx.errors import Damaged
 
 BLOCK = 4 << 20
-AFRESH = 20
-"""So many times in a row at most it is believed that nothing is new, because a file's time
-stands still for some milliseconds."""
+POLL: Ms = 50
+"""How often it is looked for news where the system does not tell of any."""
 MAX_READ = 16 << 20
 """One call stops at this many bytes of the log, give or take a commit."""
 
@@ -46,15 +48,11 @@ class WalTail:
         self._data = memoryview(b"")
         self._offset = 0  # of _data in the file
         self._at = 0  # within _data
-        self._seen: tuple[int, ...] = ()
-        self._asked = 0
+        self._stir: Stir | None = None
+        self._all = False  # was read, as far as it was there
 
     def read(self, after: int, limit: int) -> list[Chunk]:
         """``Damaged``, with file and byte, when the next commit cannot be read."""
-        seen = self._look()
-        self._asked += 1
-        if after == self._after and seen and seen == self._seen and self._asked % AFRESH:
-            return []
         if self._segment is None or after != self._after:
             self._seek(after)
         self._after = after
@@ -68,8 +66,20 @@ class WalTail:
                 size += len(found.payload)
                 chunks.append(self._chunk(found))
                 self._after = found.seq
-        self._seen = () if chunks else seen
+        self._all = not chunks
         return chunks
+
+    async def changed(self, within: Ms) -> None:
+        if not self._all:
+            return
+        if self._stir is None:
+            with contextlib.suppress(OSError):  # the folder may come yet
+                self._stir = Stir(self._folder, writes=True)
+            within = min(within, POLL)  # what was written before is not told
+        if self._stir is None:
+            await asyncio.sleep(within / SECOND)
+        else:
+            await self._stir.wait(within)
 
     def series(self) -> Sequence[Series]:
         """Every series defined so far, by sid: also those of segments that are dropped."""
@@ -88,21 +98,19 @@ class WalTail:
             files.sync(self._folder)
 
     def close(self) -> None:
+        self._leave()
+        if self._stir is not None:
+            self._stir.close()
+            self._stir = None
+
+    def _leave(self) -> None:
         if self._file >= 0:
             os.close(self._file)
         self._file, self._segment = -1, None
 
-    def _look(self) -> tuple[int, ...]:
-        """What changes when a frame or a segment is added, for the price of two calls to the
-        system: while nothing comes this is asked all the time. () when no segment is open."""
-        if self._segment is None:
-            return ()
-        end = os.fstat(self._file)
-        return (end.st_size, end.st_mtime_ns, end.st_nlink, os.stat(self._folder).st_mtime_ns)
-
     def _seek(self, after: int) -> None:
         """Open the segment where the commit that follows ``after`` must be."""
-        self.close()
+        self._leave()
         there = segments.listed(self._folder)
         before = [segment for segment in there if segment.first <= after + 1]
         for segment in before[-1:] or there[:1]:
@@ -110,7 +118,7 @@ class WalTail:
 
     def _open(self, segment: Segment) -> None:
         """Nothing is open afterwards if it has vanished in the meantime."""
-        self.close()
+        self._leave()
         with contextlib.suppress(FileNotFoundError):
             self._file = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
             self._segment = segment

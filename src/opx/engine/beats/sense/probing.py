@@ -19,6 +19,8 @@ from opx.engine.beats.parts import Parts
 
 EVERY: Ms = 50
 """How often it is looked for what is due."""
+NOBODY: Ms = 250
+"""How often while no service has a probe: how late the first one is asked."""
 AT_ONCE = 256
 """Questions under way: each is a socket. Those that take their whole timeout, by the hundred
 when a network is gone, must leave room for the others."""
@@ -63,6 +65,8 @@ async def run(parts: Parts, whose: Patient, stop: asyncio.Event, well: Callable[
                 asked[read.key] = group.create_task(ask(read))
             if not asked:
                 well()
-            await parts.clock.sleep(EVERY)
+            services = parts.knowledge.catalogue.services.values()
+            watched = any(service.health is not None for service in services)
+            await parts.clock.sleep(EVERY if watched else NOBODY)
         for task in (listener, *asked.values()):
             task.cancel()
