@@ -97,6 +97,10 @@ class Client:
     def reject(self, run: str, reason: str) -> None:
         self._ask("POST", f"/api/v1/approvals/{run}/reject", json={"reason": reason})
 
+    def switch(self, to: str, reason: str) -> None:
+        """``halt`` or ``resume`` everything."""
+        self._ask("POST", f"/api/v1/automation/{to}", json={"scope": "all", "reason": reason})
+
     def runbooks(self) -> list[str]:
         """The names of the runbooks in force."""
         found = self._ask("GET", "/api/v1/documents")["items"]

@@ -21,7 +21,9 @@ from pathlib import Path
 
 from opx.adapters import locks
 from opx.adapters.stores.wal import segments
+from opx.bench import rig
 from opx.bench.figures import Tell
+from opx.core.act.run import OrderStatus
 from opx.errors import OpxError, Unavailable
 from opx.playground import layout, processes
 from opx.playground.demo import Tour
@@ -62,6 +64,11 @@ FAILPOINTS = (
     Failpoint("verified", "brain", 0.4, repairs=True),
 )
 """Where a process dies between an effect and the book that says so, or just before."""
+_UNDER_WAY = (
+    f"SELECT count(*) FROM orders WHERE status IN ('{OrderStatus.READY}', '{OrderStatus.CLAIMED}')"
+)
+_SAID = 500
+"""Characters of what opx said last that are told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,12 +259,20 @@ class Ordeal:
         return bool(found) and found[0]["status"] in GOOD
 
     def _by_hand(self, fault: Fault) -> None:
-        """A person looks after it, and says no to what is still waiting."""
+        """A person looks after it: halts opx, so that not both of them start it, lets what it has
+        begun come to an end, and says no to what is still waiting."""
         client, playground = self.tour.bench.client, self.tour.bench.playground
-        for run in client.waiting():
-            client.reject(run, "done by hand")
-        self.tell(f"{fault.service} ({fault.how}) is left to a person: {self._why(fault)}")
-        playground.heal(fault.service)
+        client.switch("halt", "done by hand")
+        try:
+            processes.wait_for(
+                lambda: not rig.rows(self.data, _UNDER_WAY)[0][0], BACK_WITHIN_S, "the step to end"
+            )
+            for run in client.waiting():
+                client.reject(run, "done by hand")
+            self.tell(f"{fault.service} ({fault.how}) is left to a person: {self._why(fault)}")
+            playground.heal(fault.service)
+        finally:
+            client.switch("resume", "done by hand")
         started = playground.starts(fault.service) != fault.before
         self.needed[fault.service] += started
         self.left += 1
@@ -268,4 +283,4 @@ class Ordeal:
         found = client.incidents(fault.service)
         said = client.timeline(found[0]["id"], 0) if found else []
         ends = [entry for entry in said if entry["kind"] in ("run.ended", "run.decided")]
-        return str(ends[-1]["body"]) if ends else "it said nothing"
+        return str(ends[-1]["body"])[:_SAID] if ends else "it said nothing"
