@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -17,6 +18,11 @@ from typing import Any
 
 import hypothesis
 import pytest
+
+# Where bytecode is not kept, each process of the tests, and of each opx that they start, compiles
+# all that it loads anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # How long an example takes is for the machine to say, which others use too.
 hypothesis.settings.register_profile(
