@@ -67,6 +67,7 @@ def described(up: Opx) -> dict[str, Any]:
 THOROUGH = ("--phases", "coverage,fuzzing", "--max-examples", "10")
 """Every boundary of every field by turns, too: some two thousand requests."""
 BRIEF = ("--phases", "fuzzing", "--max-examples", "5")
+"""A few of everything, valid and not: some three hundred requests."""
 
 
 def drive(up: Opx, folder: Path, *how: str, role: str = "admin", configuration: str = "") -> None:
