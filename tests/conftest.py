@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -18,14 +21,31 @@ from typing import Any
 import hypothesis
 import pytest
 
+# Where bytecode is not kept, each process of the tests, and of each opx that they start, compiles
+# all that it loads anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# Each HTTP client, and each request of the command, loads all authorities of the web before it
+# speaks to a loopback port: they are loaded once.
+ssl.create_default_context = functools.cache(ssl.create_default_context)
+
 # How long an example takes is for the machine to say, which others use too.
 hypothesis.settings.register_profile(
     "opx", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("opx")
 
-LONGEST_FIRST = ("e2e/test_demo.py", "e2e/")
-"""These mostly wait, the first for minutes: begun first, the others run meanwhile."""
+LONGEST_FIRST = (
+    "e2e/test_demo.py",
+    "e2e/",
+    "scenarios/",
+    "core/laws/",
+    "adapters/stores/",
+    "core/detect/",
+)
+"""The demo waits for minutes, and all that runs end to end mostly waits: begun first, the others
+run meanwhile. Small files come last, so that no worker is left alone with a long one."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
 from opx.cli import tree
 from opx.core.decide.roles import Role
@@ -32,6 +34,10 @@ def _api() -> Any:
 _API = _api()
 made, world, hosting = _API.made, _API.world, _API.hosting
 served, client, brain = _API.served, _API.client, _API.brain
+
+
+# Typer builds all commands anew for each that is run.
+typer.main.get_command = functools.cache(typer.main.get_command)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Hanging:
 
 @dataclass
 class Post:
-    """The deliveries of ``receivers`` on a store of their own, a turn every 100 ms."""
+    """The deliveries of ``receivers`` on a store of their own, a turn ten times a second."""
 
     receivers: Mapping[str, Receiver]
     store: MemoryStore = field(default_factory=MemoryStore)
@@ -115,11 +115,11 @@ class Post:
             await self.store.write(lambda tx, one=one: self.parts.tell(tx, one))
             await self.clock.sleep(1)
 
-    async def work(self, span: Ms) -> None:
+    async def work(self, span: Ms, every: Ms = 100) -> None:
         until = self.clock.now() + span
         while self.clock.now() < until:
             await self.deliveries.turn()
-            await self.clock.sleep(100)
+            await self.clock.sleep(every)
 
     async def pending(self) -> list[Delivery]:
         rows = await self.store.read(lambda tx: tx.find(Delivery))
@@ -199,7 +199,7 @@ def test_what_nobody_foresaw_of_a_receiver_is_a_failed_try() -> None:
         post = Post({"fake": receiver})
         post.deliveries.complain = lambda loop, error: complaints.append(loop)
         await post.tell(1)
-        await post.work(3 * HOUR)
+        await post.work(3 * HOUR, every=SECOND)
         return receiver.tries, await post.store.read(lambda tx: tx.find(Delivery)), complaints
 
     tries, [given_up], complaints = virtual.run(main())

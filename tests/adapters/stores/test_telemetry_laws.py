@@ -125,11 +125,7 @@ told = st.lists(
     st.tuples(st.integers(0, 3), instants, st.integers(-3, 20).map(float)), min_size=1, max_size=20
 )
 AFTER = (["flush"], ["flush", "tidy"], ["flush", "tidy", "restart"], [])
-commands = st.lists(
-    st.tuples(told, st.sampled_from(AFTER)).map(lambda both: [both[0], *both[1]]),
-    min_size=1,
-    max_size=5,
-).map(lambda parts: [step for part in parts for step in part])
+parts = st.lists(st.tuples(told, st.sampled_from(AFTER)), min_size=1, max_size=5)
 windows = st.builds(
     lambda start, span: Window(AT + start, AT + start + span),
     st.sampled_from([0, 0, -HOUR, 2 * MINUTE, 7 * HOUR, 1]),
@@ -163,27 +159,26 @@ def small() -> Iterator[None]:
 async def answers(
     telemetry: Telemetry,
     again: Callable[[], Telemetry],
-    steps: Sequence[str | list[Row]],
+    parts: Sequence[tuple[list[Row], list[str]]],
     queries: Sequence[MetricQuery],
 ) -> None:
-    """Carry out ``steps``, asking for every statistic after each; a restart is told everything
-    again, as by the log."""
+    """Of each part, add the points and do what comes after, then ask for every statistic; a
+    restart is told everything again, as by the log."""
     commits: list[list[Row]] = []
-    for step in steps:
-        if step == "flush":
-            await telemetry.flush()
-        elif step == "tidy":
-            while await telemetry.tidy():
-                pass
-        elif step == "restart":
-            await telemetry.close()
-            telemetry = again()
-            for seq, rows in enumerate(commits, 1):
-                telemetry.add(seq, SERIES, points(*rows))
-        else:
-            assert isinstance(step, list)
-            commits.append(step)
-            telemetry.add(len(commits), SERIES, points(*step))
+    for rows, after in parts:
+        commits.append(rows)
+        telemetry.add(len(commits), SERIES, points(*rows))
+        for step in after:
+            if step == "flush":
+                await telemetry.flush()
+            elif step == "tidy":
+                while await telemetry.tidy():
+                    pass
+            else:
+                await telemetry.close()
+                telemetry = again()
+                for seq, earlier in enumerate(commits, 1):
+                    telemetry.add(seq, SERIES, points(*earlier))
         for query in (replace(one, stat=stat) for one in queries for stat in Stat):
             found = await telemetry.query(query)
             got = {
@@ -191,29 +186,29 @@ async def answers(
                 for one in found.results
             }
             wanted = expected(query, [row for rows in commits for row in rows])
-            assert same(got, wanted), (step, query, got, wanted)
+            assert same(got, wanted), (rows, after, query, got, wanted)
     await telemetry.close()
 
 
 @settings(max_examples=40)
-@given(steps=commands, queries=st.lists(asked, min_size=1, max_size=2))
+@given(parts=parts, queries=st.lists(asked, min_size=1, max_size=2))
 def test_the_fake_answers_as_going_through_all_points_does(
-    steps: list[str | list[Row]], queries: list[MetricQuery]
+    parts: list[tuple[list[Row], list[str]]], queries: list[MetricQuery]
 ) -> None:
     """Any statistic, grouping, window and step; the fake's memory is its disk."""
-    steps = [step for step in steps if step != "restart"]
-    asyncio.run(answers(MemoryTelemetry(), MemoryTelemetry, steps, queries))
+    parts = [(rows, [step for step in after if step != "restart"]) for rows, after in parts]
+    asyncio.run(answers(MemoryTelemetry(), MemoryTelemetry, parts, queries))
 
 
 @settings(max_examples=40)
-@given(steps=commands, queries=st.lists(asked, min_size=1, max_size=2))
+@given(parts=parts, queries=st.lists(asked, min_size=1, max_size=2))
 def test_the_lake_answers_as_going_through_all_points_does(
-    steps: list[str | list[Row]], queries: list[MetricQuery]
+    parts: list[tuple[list[Row], list[str]]], queries: list[MetricQuery]
 ) -> None:
     """From memory, from disk, from what was merged, by roll-ups, and after a restart."""
 
     async def main(folder: Path) -> None:
-        await answers(Lake(folder), lambda: Lake(folder), steps, queries)
+        await answers(Lake(folder), lambda: Lake(folder), parts, queries)
 
     with tempfile.TemporaryDirectory() as folder, small():
         asyncio.run(main(Path(folder)))

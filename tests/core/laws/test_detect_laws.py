@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 from unittest.mock import patch
 
@@ -41,7 +41,7 @@ from opx.core.ingest.signals import (
 )
 
 T: Ms = 1_767_225_600_000
-STEPS = st.sampled_from([0, 0, 1, SECOND, MINUTE, 3 * MINUTE, 5 * MINUTE, 15 * MINUTE])
+STEPS = (0, 0, 1, SECOND, MINUTE, 3 * MINUTE, 5 * MINUTE, 15 * MINUTE)
 CUTS = st.lists(st.integers(0, 40), max_size=10)
 laws = settings(max_examples=300)
 long_laws = settings(max_examples=150)
@@ -71,6 +71,12 @@ def stored(value: object) -> Any:
 def cut(items: Sequence[Any], at: Iterable[int]) -> list[Sequence[Any]]:
     bounds = [0, *sorted({min(place, len(items)) for place in at}), len(items)]
     return [items[start:end] for start, end in pairwise(bounds) if start < end]
+
+
+def drawn(draw: st.DrawFn, kinds: Sequence[Any]) -> list[Any]:
+    """1 to 30 of them, each one choice of Hypothesis, whose choices are what costs time."""
+    count = draw(st.integers(1, 30))
+    return draw(st.lists(st.sampled_from(kinds), min_size=count, max_size=count))
 
 
 def now_of(items: Sequence[Any]) -> Ms:
@@ -105,17 +111,20 @@ def alert(name: str, at: Ms, life: Ms, since: Ms = SECOND) -> Alert:
     )
 
 
+ALERTS = tuple(
+    product(STEPS, "abc", (5 * MINUTE, 5 * MINUTE, 1, 0, 0), (SECOND, MINUTE), (0, 0, 0, 1))
+)
+"""What may come next: how much later, of whom, how long it lives, since when, or but a tick."""
+
+
 @st.composite
 def alert_logs(draw: st.DrawFn) -> list[Alert | Tick]:
     """Three alerts that fire for a while, are resolved, and tick by, often at one instant."""
     items: list[Alert | Tick] = []
     at = T
-    for _ in range(draw(st.integers(1, 30))):
-        at += draw(STEPS)
-        life = draw(st.sampled_from([5 * MINUTE, 5 * MINUTE, 1, 0, 0]))
-        since = draw(st.sampled_from([SECOND, MINUTE]))
-        one = alert(draw(st.sampled_from("abc")), at, life, since)
-        items.append(draw(st.sampled_from([one, one, one, Tick(at)])))
+    for later, name, life, since, ticks in drawn(draw, ALERTS):
+        at += later
+        items.append(Tick(at) if ticks else alert(name, at, life, since))
     return items
 
 
@@ -205,25 +214,40 @@ class Events(Kept):
         assert events.bind(self.state, [STOPPED], T) == []
 
 
+EVENTS = tuple(
+    product(
+        STEPS,
+        "1234",
+        ("/a", "/b"),
+        ("stopped", "stopped", "started"),
+        ("i-1", "i-2"),
+        ("orders", ""),
+        (Severity.SEV2, Severity.SEV2, Severity.SEV4, None),
+        (0, 0, 0, 1),
+    )
+)
+"""What may come next: how much later, what the event is, or but a tick."""
+
+
 @st.composite
 def event_logs(draw: st.DrawFn) -> list[Event | Tick]:
     """Few ids, so that redeliveries are as usual as events; some without a severity, some that a
     rule is about, some that clear what it found."""
     items: list[Event | Tick] = []
     at = T
-    for _ in range(draw(st.integers(1, 30))):
-        at += draw(STEPS)
+    for later, name, source, kind, subject, service, severity, ticks in drawn(draw, EVENTS):
+        at += later
         one = Event(
-            id=draw(st.sampled_from("1234")),
-            source=draw(st.sampled_from(["/a", "/b"])),
-            type=draw(st.sampled_from(["stopped", "stopped", "started"])),
-            subject=draw(st.sampled_from(["i-1", "i-2"])),
-            identity=Identity("prod", draw(st.sampled_from(["orders", ""]))),
-            severity=draw(st.sampled_from([Severity.SEV2, Severity.SEV2, Severity.SEV4, None])),
+            id=name,
+            source=source,
+            type=kind,
+            subject=subject,
+            identity=Identity("prod", service),
+            severity=severity,
             at=at,
             received_at=at,
         )
-        items.append(draw(st.sampled_from([one, one, one, Tick(at)])))
+        items.append(Tick(at) if ticks else one)
     return items
 
 
