@@ -5,6 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# Without bytecode each process of opx compiles itself anew: four seconds of a start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint types laws unit lock clean
 demo: $(READY)
 	$(BIN)/opx demo --once

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import Callable
 from functools import partial
@@ -62,7 +63,7 @@ async def main(settings: Settings, stop: asyncio.Event, heart: Heart) -> None:
             intake=intake, store=store, brain=brain, hands_alive=hands_alive, data=settings.data
         ),
         hands_alive=hands_alive,
-        keeping=lambda: ticker.keeping() and intake.keeping(),
+        keeping=lambda: appender.keeping() and intake.keeping(),
         allowed_hosts=settings.allowed_hosts,
         behind_proxy=settings.behind_proxy,
     )
@@ -111,17 +112,9 @@ class Ticker:
     def __init__(self, appender: Appender, clock: Clock) -> None:
         self._appender = appender
         self._clock = clock
-        self._kept = True
-
-    def keeping(self) -> bool:
-        """Whether the log took the last tick, which fits where a batch may not."""
-        return self._kept
 
     async def run(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(Unavailable):
                 await self._appender.append(Batch(items=(Tick(self._clock.now()),)))
-                self._kept = True
-            except Unavailable:
-                self._kept = False
             await self._clock.sleep(SECOND - self._clock.now() % SECOND)

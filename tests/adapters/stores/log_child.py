@@ -72,6 +72,7 @@ async def full(folder: Path) -> None:
             say(f"refused {number}")
         else:
             say(f"kept {number}")
+        say(f"keeping {appender.keeping()}")
         for chunk in tail.read(after, 10):
             after = chunk.seq
             assert chunk.points is not None

@@ -238,7 +238,7 @@ def test_a_large_commit_is_read_whole(tmp_path: Path) -> None:
 
 def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
     """What does not fit is refused whole, what is refused is never read, and once there is
-    room again the log goes on, for a reader that was there all along."""
+    room again the log goes on, for a reader that was there all along; it says so each time."""
     done = subprocess.run(
         [sys.executable, str(CHILD), "full", str(tmp_path)], capture_output=True, text=True
     )
@@ -247,13 +247,21 @@ def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
     # 20 kB a commit: with 30 kB a file takes one and a new file the next; with 9 kB none.
     assert answers == [
         "kept 0",
+        "keeping True",
         "refused 1",
+        "keeping False",
         "kept 2",
+        "keeping True",
         "refused 3",
+        "keeping False",
         "refused 4",
+        "keeping False",
         "refused 5",
+        "keeping False",
         "kept 6",
+        "keeping True",
         "kept 7",
+        "keeping True",
     ]
     assert seen == "seen [0, 2, 6, 7]"
     tail = WalTail(tmp_path)

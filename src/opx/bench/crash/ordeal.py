@@ -260,7 +260,8 @@ class Ordeal:
 
     def _by_hand(self, fault: Fault) -> None:
         """A person looks after it: halts opx, so that not both of them start it, lets what it has
-        begun come to an end, and says no to what is still waiting."""
+        begun come to an end, says no to what is still waiting, and lets opx go on when all is well.
+        """
         client, playground = self.tour.bench.client, self.tour.bench.playground
         client.switch("halt", "done by hand")
         try:
@@ -270,7 +271,11 @@ class Ordeal:
             for run in client.waiting():
                 client.reject(run, "done by hand")
             self.tell(f"{fault.service} ({fault.how}) is left to a person: {self._why(fault)}")
+            at = processes.now()
             playground.heal(fault.service)
+            processes.wait_for(
+                lambda: playground.judge.well_since(fault.service, at), BACK_WITHIN_S, "its users"
+            )
         finally:
             client.switch("resume", "done by hand")
         started = playground.starts(fault.service) != fault.before

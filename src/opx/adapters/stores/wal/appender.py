@@ -67,6 +67,7 @@ class WalAppender:
         self._know(self._writer.series_log.series)
         self._queue: SimpleQueue[_Request | None] = SimpleQueue()
         self._waiting = 0
+        self._keeping = True
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._work, name="wal", daemon=True)
@@ -93,6 +94,10 @@ class WalAppender:
         """Whether it can still write. Never again once its thread has died: only a new process
         can."""
         return self._thread.is_alive()
+
+    def keeping(self) -> bool:
+        """Whether the last commit is on disk: one comes every second at least, with the tick."""
+        return self._keeping
 
     def series(self) -> Sequence[Series]:
         known = dict(self._writer.series_log.series)
@@ -148,8 +153,10 @@ class WalAppender:
             seq = self._writer.write(self._clock.now(), series, payload)
         except OSError as error:
             self._forget(fresh)
+            self._keeping = False
             self._answer(good, Unavailable(f"the log cannot be written: {error}"))
         else:
+            self._keeping = True
             self._failpoint("appended")
             self._answer(good, seq)
 
