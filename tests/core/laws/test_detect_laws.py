@@ -93,7 +93,7 @@ class Alerts(Kept):
         self.state = alerts.AlertState.load(self.firing, stored(alerts.save(self.state)))
 
 
-def alert(name: str, at: Ms, life: Ms, since: Ms = SECOND) -> Alert:
+def alert(name: str, at: Ms, life: Ms, since: Ms = SECOND, timeout: bool = False) -> Alert:
     return Alert(
         fingerprint=name,
         identity=Identity("prod", "orders"),
@@ -102,6 +102,7 @@ def alert(name: str, at: Ms, life: Ms, since: Ms = SECOND) -> Alert:
         starts_at=at - since,
         ends_at=at + life,
         received_at=at,
+        timeout=timeout,
     )
 
 
@@ -112,9 +113,9 @@ def alert_logs(draw: st.DrawFn) -> list[Alert | Tick]:
     at = T
     for _ in range(draw(st.integers(1, 30))):
         at += draw(STEPS)
-        life = draw(st.sampled_from([5 * MINUTE, 5 * MINUTE, 1, 0, 0]))
+        life = draw(st.sampled_from([5 * MINUTE, 5 * MINUTE, MINUTE, 1, 0, 0]))
         since = draw(st.sampled_from([SECOND, MINUTE]))
-        one = alert(draw(st.sampled_from("abc")), at, life, since)
+        one = alert(draw(st.sampled_from("abc")), at, life, since, draw(st.booleans()))
         items.append(draw(st.sampled_from([one, one, one, Tick(at)])))
     return items
 
