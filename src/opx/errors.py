@@ -12,6 +12,7 @@ OpxError                     .code for the wire, .retryable says whether trying 
 +- NotFound
 +- Conflict                  somebody else was first: read again and decide again
 +- Stale                     it is not any more what the asker said that they had read
+|  +- NoETag                 what an If-Match cannot hold for, since nothing there has an ETag
 +- Refused                   a gate said no
 |  +- IllegalChange          an incident cannot change like that from where it is
 +- Failed                    it was tried, and it certainly did not work
@@ -92,6 +93,12 @@ class Stale(OpxError):
     """It was changed since you read it: read it again."""
 
     code = "stale"
+
+
+class NoETag(Stale):
+    """What this changes has no ETag, so no If-Match can hold for it: nothing was done."""
+
+    code = "no_etag"
 
 
 class Refused(OpxError):

@@ -90,6 +90,29 @@ def test_what_came_before_the_injection_does_not_count() -> None:
     assert story.at(Beat.VERIFIED) is None
 
 
+@pytest.mark.parametrize(
+    ("then", "words"),
+    [
+        ([], "it belongs to the incident that is open"),
+        (
+            [entry(9_001, "incident.changed", before="open", after="mitigating")],
+            "it belongs to the incident that is open",
+        ),
+        (
+            [entry(9_001, "incident.changed", before="mitigated", after="open")],
+            "it is open again",
+        ),
+    ],
+)
+def test_an_incident_is_said_to_be_open_again_only_where_it_was_reopened(
+    then: list[dict[str, Any]], words: str
+) -> None:
+    """What is attached to an incident that was open all along has reopened nothing."""
+    attached = entry(9_000, "findings.attached", firing=1, cleared=0, first={"summary": "slow"})
+    story = read([*REPAIR, attached, *then], T + 8_000)
+    assert story.moments[Beat.INCIDENT].text == words
+
+
 def test_what_clears_late_is_not_a_detection() -> None:
     """All that an earlier fault leaves behind is nothing that was detected."""
     assert read(REPAIR, T + 3_000) == Story()

@@ -22,7 +22,7 @@ from opx.api.front import Front
 from opx.core.base import time
 from opx.core.decide.roles import Permission
 from opx.engine.access import Principal
-from opx.errors import BadInput
+from opx.errors import BadInput, NoETag
 
 BEARER = HTTPBearer(auto_error=False, description="An API token: `opx token create`.")
 SESSION = APIKeyCookie(name=access.COOKIE, auto_error=False, description="A session: `opx login`.")
@@ -52,7 +52,7 @@ _WHEN = {
     403: "Not with these roles",
     404: "There is no such thing",
     409: "Somebody was first, or a gate refused it",
-    412: "It was changed since it was read (`If-Match`)",
+    412: "It was changed since it was read, or has no `ETag` (`If-Match`)",
     413: "The body is too large",
     421: "A name in `Host` that is not ours",
     422: "The request does not fit its schema, or a document is wrong",
@@ -98,27 +98,56 @@ Key = Annotated[
 ]
 
 
-async def _version(
+Match = Annotated[
+    str,
+    Header(
+        alias="If-Match",
+        max_length=200,
+        description="The `ETag` it was read with: what was changed since stays as it is.",
+    ),
+]
+ANY = ("", "*")
+
+
+async def _state(etag: Match = "") -> str | None:
+    """What an ``If-Match`` names, None when any will do. ``BadInput`` when it is not one that we
+    gave out: a wish that cannot be granted is not passed over."""
+    named = etag[1:-1]
+    if etag in ANY:
+        return None
+    if etag != f'"{named}"' or not named or '"' in named:
+        raise BadInput('If-Match is one ETag as it was given, such as "3", or *')
+    return named
+
+
+async def _version(named: Annotated[str | None, Depends(_state)]) -> int | None:
+    """The version that an ``If-Match`` names, as ``_state``."""
+    if named is None:
+        return None
+    if not named.isascii() or not named.isdigit() or len(named) > 15:
+        raise BadInput('If-Match is one ETag as it was given, such as "3", or *')
+    return int(named)
+
+
+async def _unmatched(
     etag: Annotated[
         str,
         Header(
             alias="If-Match",
             max_length=200,
-            description="The `ETag` it was read with: what was changed since stays as it is.",
+            description="Nothing here has an `ETag`: all but `*` is refused with 412, `no_etag`.",
         ),
     ] = "",
-) -> int | None:
-    """The version of an ``If-Match``, None when any will do. ``BadInput`` when it is not one
-    that we gave out: a wish that cannot be granted is not passed over."""
-    if etag in ("", "*"):
-        return None
-    digits = etag[1:-1]
-    if etag != f'"{digits}"' or not digits.isascii() or not digits.isdigit() or len(digits) > 15:
-        raise BadInput('If-Match is one ETag as it was given, such as "3", or *')
-    return int(digits)
+) -> None:
+    """``NoETag`` for an ``If-Match`` where nothing can match it (RFC 9110, 13.1.1)."""
+    if etag not in ANY:
+        raise NoETag(hint="send it without If-Match; docs/api.md says what takes one")
 
 
+State = Annotated[str | None, Depends(_state)]
 Version = Annotated[int | None, Depends(_version)]
+Unmatched = Annotated[None, Depends(_unmatched)]
+"""Of every change that takes no ``If-Match``, after whoever asks: 401 and 403 come first."""
 
 FOREIGN = frozenset({"data", "labels", "annotations"})
 """What other systems sent is shown as they sent it."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from opx.core.base import calendars
+from opx.core.base import calendars, ids
 from opx.core.base.documents import Document
 from opx.core.base.time import Ms
 from opx.core.decide import grants
@@ -71,6 +71,11 @@ def stored(checked: Checked, by: str, now: Ms) -> StoredDocument:
         applied_by=by,
         applied_at=now,
     )
+
+
+def state(known: Iterable[StoredDocument]) -> str:
+    """What names exactly these documents, in the order of their ids: other ones, another."""
+    return ids.derived("documents", list(known))
 
 
 def still(tx: ReadTx, known: Sequence[StoredDocument]) -> dict[str, StoredDocument]:

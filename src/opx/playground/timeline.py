@@ -211,7 +211,10 @@ def _finding(body: Mapping[str, Any]) -> str:
 
 def _incident_words(body: Mapping[str, Any]) -> str:
     incident = body.get("incident")
-    return f"{incident['priority']} {incident['title']}" if incident else "it is open again"
+    if incident:
+        return f"{incident['priority']} {incident['title']}"
+    reopened = body.get("after") == Status.OPEN
+    return "it is open again" if reopened else "it belongs to the incident that is open"
 
 
 def _insight_words(body: Mapping[str, Any]) -> str:

@@ -370,6 +370,53 @@ def test_what_was_read_before_a_change_does_not_come_after_it(world: Any) -> Non
     assert world.front.catalogue().mapping == MappingRule(service=("team",))
 
 
+def etag(client: httpx.Client, world: Any) -> str:
+    return client.get("/api/v1/documents", headers=world.auth()).headers["etag"]
+
+
+def test_documents_are_applied_only_to_those_that_were_read(
+    client: httpx.Client, world: Any, made: Any
+) -> None:
+    """With ``If-Match`` they are kept only while all are as they were read, or planned against,
+    to the letter; what was refused has changed nothing, and what was done is not asked again."""
+    empty = etag(client, world)
+    plan = client.post("/api/v1/documents/plan", headers=world.auth(), content=made.SERVICE)
+    assert plan.headers["etag"] == empty
+    first = apply(client, world, made.SERVICE, **{"If-Match": empty, "Idempotency-Key": "k"})
+    read = etag(client, world)
+    apply(client, world, "# a remark\n" + made.SERVICE)
+    late = apply(client, world, made.RUNBOOK, **{"If-Match": read})
+    sent_twice = apply(client, world, made.SERVICE, **{"If-Match": empty, "Idempotency-Key": "k"})
+
+    assert first.status_code == 200
+    assert (late.status_code, late.json()["code"]) == (412, "stale")
+    assert set(listed(client, world)) == {"Service/shop/orders"}
+    assert (sent_twice.status_code, sent_twice.json()) == (200, first.json())
+    now = apply(client, world, made.RUNBOOK, **{"If-Match": etag(client, world)})
+    anyhow = apply(client, world, POLICY, **{"If-Match": "*"})
+    assert (now.status_code, anyhow.status_code) == (200, 200)
+    odd = apply(client, world, POLICY, **{"If-Match": f"W/{read}"})
+    assert (odd.status_code, odd.json()["code"]) == (400, "bad_input")
+
+
+def test_a_document_is_deleted_only_from_those_that_were_read(
+    client: httpx.Client, world: Any, made: Any
+) -> None:
+    """Both forms of the route; what is not there is not found, whatever was read."""
+    read = etag(client, world)
+    apply(client, world, f"{made.SERVICE}---\n{made.RUNBOOK}")
+    places = ("Service/shop/orders", "Runbook/restart")
+
+    def delete(place: str, match: str) -> int:
+        headers = {**world.auth(Role.AUTHOR), "If-Match": match}
+        return client.delete(f"/api/v1/documents/{place}", headers=headers).status_code
+
+    assert [delete(place, read) for place in places] == [412, 412]
+    assert set(listed(client, world)) == set(places)
+    assert [delete(place, etag(client, world)) for place in places] == [200, 200]
+    assert delete("Runbook/restart", read) == 404
+
+
 def test_what_is_not_text_is_refused(client: httpx.Client, world: Any) -> None:
     """Bytes that are no UTF-8 are the caller's mistake."""
     answer = client.post("/api/v1/documents", headers=world.auth(), content=b"\xff\xfe")

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opx.adapters.stores.wal import format
-from opx.core.ingest.signals import Rejected, Tick
+from opx.core.ingest.signals import Alert, Rejected, Tick
 from opx.testing.contracts import log as contract
 
 sids = st.lists(st.integers(0, 2**31 - 1), max_size=5)
@@ -50,6 +53,30 @@ def test_items_keep_their_order_and_older_logs_are_read() -> None:
 
     assert found is not None
     assert format.chunk(found).items == (*mixed, Tick(1), Tick(2))
+
+
+def test_an_alert_of_an_older_log_has_an_end_that_was_named() -> None:
+    """Whether it was filled in was not written then: it stands, as it did."""
+    older = json.dumps(
+        {
+            "fingerprint": "f",
+            "identity": {"environment": "shop", "service": "orders", "resource": ""},
+            "severity": 3,
+            "labels": {"a": "b"},
+            "annotations": {},
+            "starts_at": 1,
+            "ends_at": 9,
+            "received_at": 2,
+        }
+    )
+    payload = format.commit((), [], [f'["alert",[{older}]]'.encode()])
+    found = format.whole(memoryview(format.frame(1, 5, payload)), 0)
+
+    assert found is not None
+    [alert] = format.chunk(found).items
+    assert isinstance(alert, Alert)
+    assert (alert.ends_at, alert.timeout) == (9, False)
+    assert format.encode_items([replace(alert, timeout=True)]).count(b'"timeout":true') == 1
 
 
 @given(sids, st.data())

@@ -10,6 +10,7 @@ from opx.adapters.stores import rows
 from opx.core.analyse.insight import Probability
 from opx.core.decide.case import Grant, TrackRecord
 from opx.core.decide.decision import Decision
+from opx.core.detect.finding import Finding
 
 WHERE = "restart|shop|orders"
 
@@ -46,3 +47,22 @@ def test_a_decision_without_runbooks_considered_names_none() -> None:
     decision: Decision = rows.of(Decision).decode("d", json.dumps(body))
 
     assert decision.considered == ()
+
+
+def test_a_finding_that_says_nothing_of_its_end_keeps_it() -> None:
+    """No later word shortens it."""
+    body = {
+        "id": "f",
+        "rule": "alert",
+        "stream": "s",
+        "identity": {"environment": "shop", "service": "orders", "resource": ""},
+        "kind": "symptom",
+        "state": "firing",
+        "severity": 3,
+        "since": 1,
+        "at": 1,
+        "expires_at": 9,
+    }
+    finding: Finding = rows.of(Finding).decode("f", json.dumps(body))
+
+    assert (finding.expires_at, finding.timeout) == (9, False)

@@ -75,7 +75,7 @@ def test_a_firing_alert_has_no_end() -> None:
     assert alert.identity == Identity("prod", "orders")
     assert alert.severity is Severity.SEV2
     assert alert.starts_at == NOW - MINUTE
-    assert alert.ends_at == NOW + 25 * HOUR
+    assert (alert.ends_at, alert.timeout) == (NOW + 25 * HOUR, True)
     assert alert.annotations == {
         "summary": "orders is down",
         "generatorURL": "http://prometheus:9090/graph",
@@ -111,7 +111,7 @@ def test_a_resolved_alert_is_over(ends: str, expected: int) -> None:
     """At its end, and now where that is not said or lies ahead of our clock."""
     alert = one(status="resolved", endsAt=ends)
 
-    assert alert.ends_at == expected
+    assert (alert.ends_at, alert.timeout) == (expected, False)
     assert alert.starts_at <= alert.ends_at <= alert.received_at
 
 
@@ -139,6 +139,21 @@ def test_an_alert_told_both_ways_is_one_finding() -> None:
     assert [finding.state for finding in fired] == [FindingState.FIRING]
     assert (again, held) == ([], [])
     assert [(f.id, f.cleared) for f in cleared] == [(fired[0].id, ClearReason.RESOLVED)]
+
+
+def test_the_long_hold_gives_way_to_an_end_that_is_named() -> None:
+    """The webhook's 25 h were nobody's word: an API that says six seconds is believed."""
+    state, ends = AlertState(), "2026-01-01T00:00:06Z"
+    named = json.dumps([{"labels": LABELS, "endsAt": ends}]).encode()
+    items = [
+        *parse(hook(told())).batch.items,
+        *alerts.parse(named, Incoming(now=NOW + 1)).batch.items,
+    ]
+    detect.step(state, [item for item in items if isinstance(item, Alert)], NOW + 1)
+
+    assert detect.step(state, [], NOW + 5_999) == []
+    [over] = detect.step(state, [], NOW + 6_000)
+    assert (over.cleared, over.at) == (ClearReason.EXPIRED, NOW + 6_000)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ def test_missing_times_mean_what_they_mean_to_an_alertmanager(
     alert = one(**{name: text for name, text in times.items() if text is not None})
 
     assert (alert.starts_at, alert.ends_at) == expected
+    assert alert.timeout is (end is None or end.startswith("0001"))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+
+import pytest
 
 from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.detect import alerts
@@ -28,6 +31,11 @@ def alert(at: Ms, ends: Ms | None = None, starts: Ms = T - SECOND, name: str = "
         ends_at=at + 5 * MINUTE if ends is None else ends,
         received_at=at,
     )
+
+
+def endless(at: Ms, name: str = "f1") -> Alert:
+    """Sent without an end: five minutes were filled in."""
+    return replace(alert(at, name=name), timeout=True)
 
 
 def resolved(at: Ms, name: str = "f1") -> Alert:
@@ -83,6 +91,85 @@ def test_a_repeat_never_shortens_a_life() -> None:
 
     assert alerts.step(state, [], T + MINUTE) == []
     assert alerts.refreshed(state) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "over"),
+    [
+        ([endless(T), alert(T + SECOND, ends=T + 6 * SECOND)], 6 * SECOND),
+        ([alert(T), alert(T + SECOND, ends=T + 6 * SECOND)], 5 * MINUTE),
+        ([alert(T, ends=T + 6 * SECOND), endless(T + SECOND)], 5 * MINUTE + SECOND),
+        ([alert(T, ends=T + 10 * MINUTE), endless(T + SECOND)], 10 * MINUTE),
+        (
+            [
+                alert(T, ends=T + 10 * MINUTE),
+                endless(T + SECOND),
+                alert(T + 2 * SECOND, ends=T + 6 * SECOND),
+            ],
+            10 * MINUTE,
+        ),
+        (
+            [
+                alert(T, ends=T + 6 * SECOND),
+                endless(T + SECOND),
+                alert(T + 2 * SECOND, ends=T + 9 * SECOND),
+            ],
+            9 * SECOND,
+        ),
+        (
+            [
+                endless(T),
+                alert(T + SECOND, ends=T + 6 * SECOND),
+                alert(T + 2 * SECOND, ends=T + 4 * SECOND),
+            ],
+            6 * SECOND,
+        ),
+        (
+            [endless(T), alert(T + SECOND, ends=T + 5 * MINUTE), alert(T + 2, ends=T + 3)],
+            5 * MINUTE,
+        ),
+    ],
+)
+def test_an_end_that_was_filled_in_gives_way_to_what_is_told_later(
+    told: list[Alert], over: Ms
+) -> None:
+    """Of two ends the later counts; but the older one only if somebody named it. It is so when
+    each telling comes after a restart, too."""
+    state, restarted = AlertState(), AlertState()
+    rows: dict[str, Finding] = {}
+    alerts.step(state, told, told[-1].received_at)
+    for one in told:
+        found = alerts.step(restarted, [one], one.received_at)
+        rows |= {row.id: row for row in (*found, *alerts.refreshed(restarted))}
+        restarted = AlertState.load(rows.values())
+
+    for one_state in (state, restarted):
+        assert alerts.step(one_state, [], T + over - 1) == []
+        assert edges(alerts.step(one_state, [], T + over)) == [(CLEARED, ClearReason.EXPIRED, over)]
+
+
+def test_a_resolve_ends_what_was_to_last_whether_that_was_named_or_filled_in() -> None:
+    """The younger word is that it is over, and a second one moves no end."""
+    state = AlertState()
+    told = [endless(T), alert(T, name="f2")]
+    told += [resolved(T + SECOND), resolved(T + SECOND, "f2"), resolved(T + 2 * SECOND)]
+
+    found = alerts.step(state, told, T + 2 * SECOND)
+
+    assert edges(found[2:]) == [(CLEARED, ClearReason.RESOLVED, SECOND)] * 2
+    assert alerts.step(state, [], T + 10 * MINUTE) == []
+
+
+def test_told_for_long_and_for_short_in_turns_it_does_not_make_the_queue_grow() -> None:
+    """Each end that gave way has left a place behind, of which few are kept."""
+    state = AlertState()
+    for i in range(1000):
+        at = T + i * SECOND
+        alerts.step(state, [endless(at), alert(at, ends=at + SECOND // 2)], at + SECOND // 2)
+        alerts.step(state, [endless(at + SECOND // 2)], at + SECOND // 2)
+        alerts.step(state, [alert(at + SECOND - 1, ends=at + SECOND)], at + SECOND - 1)
+
+    assert len(state.open._queue) < 100
 
 
 def test_the_earlier_beginning_is_kept() -> None:

@@ -99,7 +99,7 @@ class Alerts(Kept):
         self.state = alerts.AlertState.load(self.firing, stored(alerts.save(self.state)))
 
 
-def alert(name: str, at: Ms, life: Ms, since: Ms = SECOND) -> Alert:
+def alert(name: str, at: Ms, life: Ms, since: Ms = SECOND, timeout: bool = False) -> Alert:
     return Alert(
         fingerprint=name,
         identity=Identity("prod", "orders"),
@@ -108,13 +108,14 @@ def alert(name: str, at: Ms, life: Ms, since: Ms = SECOND) -> Alert:
         starts_at=at - since,
         ends_at=at + life,
         received_at=at,
+        timeout=timeout,
     )
 
 
-ALERTS = tuple(
-    product(STEPS, "abc", (5 * MINUTE, 5 * MINUTE, 1, 0, 0), (SECOND, MINUTE), (0, 0, 0, 1))
-)
-"""What may come next: how much later, of whom, how long it lives, since when, or but a tick."""
+LIVES = (5 * MINUTE, 5 * MINUTE, MINUTE, 1, 0, 0)
+ALERTS = tuple(product(STEPS, "abc", LIVES, (SECOND, MINUTE), (False, True), (0, 0, 0, 1)))
+"""What may come next: how much later, of whom, how long it lives, since when, whether its end was
+filled in, or but a tick."""
 
 
 @st.composite
@@ -122,9 +123,9 @@ def alert_logs(draw: st.DrawFn) -> list[Alert | Tick]:
     """Three alerts that fire for a while, are resolved, and tick by, often at one instant."""
     items: list[Alert | Tick] = []
     at = T
-    for later, name, life, since, ticks in drawn(draw, ALERTS):
+    for later, name, life, since, timeout, ticks in drawn(draw, ALERTS):
         at += later
-        items.append(Tick(at) if ticks else alert(name, at, life, since))
+        items.append(Tick(at) if ticks else alert(name, at, life, since, timeout))
     return items
 
 

@@ -6,7 +6,7 @@
 so that one told both ways is one. Two things differ: each says by its ``status`` whether it
 is over, and while it fires it has no end (``0001-01-01``) and is told again only after the
 ``repeat_interval``, which nobody tells us. It must never clear what the other still calls
-firing, so what was told holds for ``HELD``.
+firing, so what was told holds for ``HELD``, or until somebody names its end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 
 from opx.adapters.wires import alerts, bodies
-from opx.adapters.wires.alerts import WireAlert
+from opx.adapters.wires.alerts import Times, WireAlert
 from opx.core.base.time import DAY, HOUR, Ms
 from opx.core.ingest import checks
 from opx.core.ingest.checks import Reason, Unfit
@@ -62,12 +62,12 @@ def _inside(body: bytes) -> bytes:
     return body if isinstance(hook.alerts, msgspec.UnsetType) else bytes(hook.alerts)
 
 
-def _times(wire: WireAlert, now: Ms) -> tuple[Ms, Ms]:
+def _times(wire: WireAlert, now: Ms) -> Times:
     status = wire.status if isinstance(wire, HookAlert) else ""
     if status == "firing":
         return alerts.times(wire, now, now + HELD)
     if status == "resolved":
         # Their clock may be ahead of ours; what is over is over now.
-        start, end = alerts.times(wire, now, now + checks.MAX_FUTURE)
-        return min(start, now), min(end, now)
+        start, end, _ = alerts.times(wire, now, now + checks.MAX_FUTURE)
+        return min(start, now), min(end, now), False
     raise Unfit(Reason.MALFORMED, "an alert's status is firing or resolved")

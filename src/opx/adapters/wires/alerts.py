@@ -4,14 +4,16 @@
 
 ``POST /api/v2/alerts``: a list of ``{labels, annotations, startsAt, endsAt, generatorURL}``.
 Missing times mean what they mean to an Alertmanager: it starts now, and it ends when it
-was not sent again for ``RESOLVE_AFTER``. An alert may have fired for as long as it likes;
-only its end must be recent. It must never take an alert without a label.
+was not sent again for ``RESOLVE_AFTER``, or when a later telling says. An alert may have
+fired for as long as it likes; only its end must be recent. It must never take an alert
+without a label.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
 import msgspec
 
@@ -42,7 +44,11 @@ class WireAlert(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
 _shape = bodies.Shape(WireAlert)
 
 
-def times(wire: WireAlert, now: Ms, usual_end: Ms) -> tuple[Ms, Ms]:
+Times: TypeAlias = tuple[Ms, Ms, bool]
+"""When an alert starts and ends, and whether that end was filled in."""
+
+
+def times(wire: WireAlert, now: Ms, usual_end: Ms) -> Times:
     """When it starts and ends; ``usual_end`` where that was not sent. ``Unfit`` if neither can
     be believed."""
     start, end = _instant(wire.starts_at), _instant(wire.ends_at)
@@ -50,6 +56,7 @@ def times(wire: WireAlert, now: Ms, usual_end: Ms) -> tuple[Ms, Ms]:
         start = now if end is None else min(now, end)
     if start < 0:
         raise Unfit(Reason.TOO_OLD, "it starts before 1970")
+    timeout = end is None
     if end is None:
         end = usual_end
     if start > now + checks.MAX_FUTURE:
@@ -60,17 +67,17 @@ def times(wire: WireAlert, now: Ms, usual_end: Ms) -> tuple[Ms, Ms]:
         raise Unfit(Reason.TOO_OLD, "it ended more than 7 days ago")
     if end > now + MAX_END:
         raise Unfit(Reason.IN_FUTURE, "it ends more than a year ahead of this clock")
-    return start, end
+    return start, end, timeout
 
 
-def _usual(wire: WireAlert, now: Ms) -> tuple[Ms, Ms]:
+def _usual(wire: WireAlert, now: Ms) -> Times:
     return times(wire, now, now + RESOLVE_AFTER)
 
 
 def alert(
     wire: WireAlert,
     incoming: Incoming,
-    read: Callable[[WireAlert, Ms], tuple[Ms, Ms]] = _usual,
+    read: Callable[[WireAlert, Ms], Times] = _usual,
 ) -> Alert:
     """The alert that its labels make it. ``read``: when it starts and ends, by this wire."""
     labels = checks.labels(wire.labels)
@@ -78,7 +85,7 @@ def alert(
         raise Unfit(Reason.NO_LABELS, "an alert needs at least one label that is not empty")
     whose = identity.resolve(labels, incoming.mapping)
     checks.scope(whose, incoming.services)
-    starts_at, ends_at = read(wire, incoming.now)
+    starts_at, ends_at, timeout = read(wire, incoming.now)
     return Alert(
         fingerprint=ids.derived("alert", labels),
         identity=whose,
@@ -88,6 +95,7 @@ def alert(
         starts_at=starts_at,
         ends_at=ends_at,
         received_at=incoming.now,
+        timeout=timeout,
     )
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field
 from starlette.responses import JSONResponse
 
-from opx.api.wire import Body, Key, Reader, TheFront, answer, needs
+from opx.api.wire import Body, Key, Reader, TheFront, Unmatched, answer, needs
 from opx.core.act import steps
 from opx.core.base.time import SECOND
 from opx.core.correlate.episode import Group
@@ -70,14 +70,17 @@ async def mode(front: TheFront) -> JSONResponse:
 
 @router.post("/automation/halt")
 async def halt(front: TheFront, by: Halter, body: ScopeBody, key: Key = "") -> JSONResponse:
-    """Stop opx from acting. No step starts after this was answered."""
+    """Stop opx from acting. No step starts after this was answered. Whatever an `If-Match` says:
+    nothing holds up a halt."""
     halted = await front.people.halt(Ask(by=by, key=key), body.scope, body.reason)
     await front.live.refresh()
     return answer(halted)
 
 
 @router.post("/automation/resume")
-async def resume(front: TheFront, by: Resumer, body: ScopeBody, key: Key = "") -> JSONResponse:
+async def resume(
+    front: TheFront, by: Resumer, unmatched: Unmatched, body: ScopeBody, key: Key = ""
+) -> JSONResponse:
     """Let opx act again where every guard allows it."""
     resumed = await front.people.resume(Ask(by=by, key=key), body.scope, body.reason)
     await front.live.refresh()
@@ -93,7 +96,7 @@ async def approvals(front: TheFront, by: Reader) -> JSONResponse:
 
 @router.post("/approvals/{run}/approve")
 async def approve(
-    front: TheFront, by: Approver, run: str, body: ReasonBody, key: Key = ""
+    front: TheFront, by: Approver, unmatched: Unmatched, run: str, body: ReasonBody, key: Key = ""
 ) -> JSONResponse:
     """Let this run go ahead: its runbook, inputs and target as they are now."""
     return answer(await front.people.answer(Ask(by=by, key=key), run, True, body.reason))
@@ -101,7 +104,7 @@ async def approve(
 
 @router.post("/approvals/{run}/reject")
 async def reject(
-    front: TheFront, by: Approver, run: str, body: ReasonBody, key: Key = ""
+    front: TheFront, by: Approver, unmatched: Unmatched, run: str, body: ReasonBody, key: Key = ""
 ) -> JSONResponse:
     """End this run before it acts."""
     return answer(await front.people.answer(Ask(by=by, key=key), run, False, body.reason))
@@ -116,7 +119,9 @@ async def grants(front: TheFront, by: Reader) -> JSONResponse:
 
 
 @router.post("/grants", status_code=201)
-async def grant(front: TheFront, by: Granter, body: GrantBody, key: Key = "") -> JSONResponse:
+async def grant(
+    front: TheFront, by: Granter, unmatched: Unmatched, body: GrantBody, key: Key = ""
+) -> JSONResponse:
     """Give or take autonomy, for the runbook and the target as they are now: when either is
     changed, opx asks. Probation lets a runbook act before anything is calibrated."""
     known = {level.name.lower(): level for level in Autonomy}
@@ -158,6 +163,8 @@ async def breakers(front: TheFront, by: Reader) -> JSONResponse:
 
 
 @router.post("/breakers/close")
-async def close(front: TheFront, by: Closer, body: BreakerBody, key: Key = "") -> JSONResponse:
+async def close(
+    front: TheFront, by: Closer, unmatched: Unmatched, body: BreakerBody, key: Key = ""
+) -> JSONResponse:
     """Let the runbook try again: only a person does this."""
     return answer(await front.people.close_breaker(Ask(by=by, key=key), body.id))

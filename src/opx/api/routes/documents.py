@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from opx.api.front import Front
-from opx.api.wire import Key, Reader, TheFront, answer, needs
-from opx.core.base import ids
+from opx.api.wire import Key, Reader, State, TheFront, Unmatched, answer, needs
+from opx.core.base import canonical
 from opx.core.decide.roles import Permission
 from opx.core.ingest.services import id_of
 from opx.engine import documents, queries
@@ -27,6 +27,13 @@ Author = Annotated[Principal, Depends(needs(Permission.APPLY_DOCUMENTS))]
 Source = Annotated[str, Query(max_length=500, description="The file's name, for errors.")]
 
 Name = Annotated[str, Path(max_length=200)]
+
+
+async def _asked(by: Author, state: State, key: Key = "") -> Ask:
+    return Ask(by=by, key=key, version=state)
+
+
+Asked = Annotated[Ask, Depends(_asked)]
 
 YAML: dict[str, Any] = {
     "requestBody": {
@@ -46,51 +53,58 @@ async def _text(request: Request) -> str:
 @router.get("/documents")
 async def listed(front: TheFront, by: Reader) -> JSONResponse:
     """Every document that is kept, with who applied it; ``problems``: those that cannot be
-    read and are skipped, and what that means."""
+    read and are skipped, and what that means. `ETag` names them all as they are."""
     problems = queries.problems(await front.knowledge())
-    rows = await front.store.read(queries.documents)
-    state = ids.derived("documents", [[row["id"], row["hash"]] for row in rows])
-    return answer({"items": rows, "problems": problems}, etag=state)
+    known = await front.store.read(queries.stored_documents)
+    rows = [canonical.plain(one) for one in known]
+    return answer({"items": rows, "problems": problems}, etag=documents.state(known))
 
 
 @router.post("/documents", openapi_extra=YAML)
 async def applied(
-    request: Request, front: TheFront, by: Author, source: Source = "request", key: Key = ""
+    request: Request, front: TheFront, asked: Asked, source: Source = "request"
 ) -> JSONResponse:
     """Apply one or more YAML documents; all of them, or none when one is wrong. What is sent
-    after this was answered is mapped by them."""
+    after this was answered is mapped by them. `If-Match` takes the `ETag` of
+    `GET /documents`, or of a plan, to apply what was planned."""
     text = await _text(request)
-    done = await front.people.apply_documents(Ask(by=by, key=key), text, source)
+    done = await front.people.apply_documents(asked, text, source)
     await front.knowledge()
     return answer(done)
 
 
 @router.post("/documents/plan", openapi_extra=YAML)
 async def plan(
-    request: Request, front: TheFront, by: Reader, source: Source = "request"
+    request: Request,
+    front: TheFront,
+    by: Reader,
+    unmatched: Unmatched,
+    source: Source = "request",
 ) -> JSONResponse:
-    """Check documents against those in force and say what applying them would change."""
+    """Check documents against those in force and say what applying them would change. `ETag`
+    names those in force."""
     text = await _text(request)
     known = await front.store.read(queries.stored_documents)
     checked = await front.checked(text, source, known)
     policy = (await front.knowledge()).policy
-    return answer({"documents": documents.plan(checked, known, policy)})
+    planned = documents.plan(checked, known, policy)
+    return answer({"documents": planned}, etag=documents.state(known))
 
 
 @router.delete("/documents/{kind}/{name}")
-async def deleted(
-    front: TheFront, by: Author, kind: Name, name: Name, key: Key = ""
-) -> JSONResponse:
-    """Keep a document no longer. Without its policy, or its mapping, opx goes by the defaults."""
-    return await _deleted(front, Ask(by=by, key=key), f"{kind}/{name}")
+async def deleted(front: TheFront, asked: Asked, kind: Name, name: Name) -> JSONResponse:
+    """Keep a document no longer. Without its policy, or its mapping, opx goes by the defaults.
+    `If-Match` takes the `ETag` of `GET /documents`."""
+    return await _deleted(front, asked, f"{kind}/{name}")
 
 
 @router.delete("/documents/Service/{environment}/{name}")
 async def deleted_service(
-    front: TheFront, by: Author, environment: Name, name: Name, key: Key = ""
+    front: TheFront, asked: Asked, environment: Name, name: Name
 ) -> JSONResponse:
-    """Know a service no longer. Refused while another one depends on it."""
-    return await _deleted(front, Ask(by=by, key=key), id_of(environment, name))
+    """Know a service no longer. Refused while another one depends on it. `If-Match` takes the
+    `ETag` of `GET /documents`."""
+    return await _deleted(front, asked, id_of(environment, name))
 
 
 async def _deleted(front: Front, ask: Ask, id: str) -> JSONResponse:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from opx.api.wire import Reader, TheFront, answer, needs
+from opx.api.wire import Reader, TheFront, Unmatched, answer, needs
 from opx.core.base import canonical
 from opx.core.decide.roles import Permission
 from opx.core.ingest.signals import Rejected
@@ -44,7 +44,9 @@ async def item(front: TheFront, by: Reader, id: str) -> JSONResponse:
 
 
 @router.post("/quarantine/{id}/replay")
-async def replay(by: Sender, quarantine: TheQuarantine, id: str) -> JSONResponse:
+async def replay(
+    by: Sender, unmatched: Unmatched, quarantine: TheQuarantine, id: str
+) -> JSONResponse:
     """Send one item through its wire again, as it is read now. `result` is `accepted`, or the
     reason why it was refused once more; then it stays and can be sent again. An item that was
     taken is never taken twice, however often this is asked."""

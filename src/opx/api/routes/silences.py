@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 from starlette.responses import JSONResponse
 
-from opx.api.wire import Body, Key, Reader, TheFront, Version, answer, needs
+from opx.api.wire import Body, Key, Reader, TheFront, Unmatched, Version, answer, needs
 from opx.core.base.time import SECOND
 from opx.core.correlate.silences import LONGEST, SHORTEST
 from opx.core.decide.roles import Permission
@@ -49,7 +49,9 @@ async def listed(
 
 
 @router.post("/silences", status_code=201)
-async def add(front: TheFront, by: Operator, body: SilenceBody, key: Key = "") -> JSONResponse:
+async def add(
+    front: TheFront, by: Operator, unmatched: Unmatched, body: SilenceBody, key: Key = ""
+) -> JSONResponse:
     """Do not open an incident for what it matches until it ends. What was found is kept and
     listed as suppressed, and taken up then if it still fires. What is open stays open."""
     quiet = Quiet(

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
-from opx.api.wire import Body, Reader, TheFront, answer, instant
+from opx.api.wire import Body, Reader, TheFront, Unmatched, answer, instant
 from opx.core.base import time
 from opx.core.base.metrics import Bucket, MetricQuery, Resolution
 from opx.core.base.reads import Stat
@@ -85,7 +85,7 @@ class Results(BaseModel):
 
 
 @router.post("/query", responses={200: {"model": Buckets | Results}})
-async def query(front: TheFront, by: Reader, body: QueryBody) -> JSONResponse:
+async def query(front: TheFront, by: Reader, unmatched: Unmatched, body: QueryBody) -> JSONResponse:
     """A statistic of metrics, in buckets of time. Without `by` the answer is `buckets`, with it
     `results`, one for each group that there is."""
     found = await front.brain.query(_asked(body))

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 from starlette.responses import JSONResponse
 
-from opx.api.wire import Body, Key, TheFront, answer, needs
+from opx.api.wire import Body, Key, TheFront, Unmatched, answer, needs
 from opx.core.base.time import SECOND
 from opx.core.decide.roles import Permission, Role
 from opx.engine import access
@@ -40,7 +40,9 @@ async def listed(front: TheFront, by: Keeper) -> JSONResponse:
 
 
 @router.post("/tokens", status_code=201)
-async def made(front: TheFront, by: Keeper, body: TokenBody, key: Key = "") -> JSONResponse:
+async def made(
+    front: TheFront, by: Keeper, unmatched: Unmatched, body: TokenBody, key: Key = ""
+) -> JSONResponse:
     """Make a token. Its secret, `token`, is shown this once."""
     wanted = Wanted(
         name=body.name,
@@ -52,7 +54,7 @@ async def made(front: TheFront, by: Keeper, body: TokenBody, key: Key = "") -> J
 
 
 @router.post("/tokens/login", status_code=201)
-async def login(front: TheFront, by: Keeper) -> JSONResponse:
+async def login(front: TheFront, by: Keeper, unmatched: Unmatched) -> JSONResponse:
     """A link that opens one browser session with the asker's roles, within ten minutes. The
     session ends with the token that asked, or before: `POST /logout`."""
     code = await front.people.login_link(Ask(by=by))
@@ -61,7 +63,9 @@ async def login(front: TheFront, by: Keeper) -> JSONResponse:
 
 
 @router.delete("/tokens/{id}")
-async def revoked(front: TheFront, by: Keeper, id: str, key: Key = "") -> JSONResponse:
+async def revoked(
+    front: TheFront, by: Keeper, unmatched: Unmatched, id: str, key: Key = ""
+) -> JSONResponse:
     """Revoke the token or session whose id begins so. It opens nothing from now on, nor does
     what was opened with it."""
     return answer(await front.people.revoke_token(Ask(by=by, key=key), id))

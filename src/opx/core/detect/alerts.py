@@ -4,8 +4,9 @@
 
 A detector of stage 2. An alert is sent again and again while it fires; only its beginning
 and its end are findings. As in Alertmanager, one fingerprint is one alert: two tellings
-are merged, the earlier beginning and the later expiry are kept. It must never decide
-whether an alert deserves attention.
+are merged: the earlier beginning is kept, and of two ends the later, but for one that was
+filled in because none was sent, which gives way to whatever is told after it. It must
+never decide whether an alert deserves attention.
 """
 
 from __future__ import annotations
@@ -93,9 +94,11 @@ def _take(state: AlertState, alert: Alert, edges: list[Finding]) -> None:
         state.open.begin(finding)
         edges.append(finding)
     else:
-        state.open.extend(key, alert.ends_at)
-        if alert.starts_at < firing.since:
-            state.open.amend(replace(firing, since=alert.starts_at))
+        told = state.open.extend(key, alert.ends_at, shorten=firing.timeout)
+        timeout = told and alert.timeout  # what stands against a later word was named by somebody
+        if alert.starts_at < firing.since or timeout is not firing.timeout:
+            since = min(alert.starts_at, firing.since)
+            state.open.amend(replace(firing, since=since, timeout=timeout))
 
 
 def _fired(alert: Alert, at: Ms) -> Finding:
@@ -111,6 +114,7 @@ def _fired(alert: Alert, at: Ms) -> Finding:
         since=min(alert.starts_at, at),
         at=at,
         expires_at=alert.ends_at,
+        timeout=alert.timeout,
         summary=summary[:SUMMARY_LENGTH],
         evidence={"labels": alert.labels, "annotations": alert.annotations},
     )

@@ -39,6 +39,7 @@ class Finding:
     begun again, it has another, even where the sender gives both the same beginning.
 
     ``since``: when it began, by whoever tells. ``at``: when this state was seen.
+    ``timeout``: whether nobody named ``expires_at``, so that a later word may shorten it.
     ``evidence``: what was expected, what came, in the detector's own words and numbers.
     """
 
@@ -52,6 +53,7 @@ class Finding:
     since: Ms
     at: Ms
     expires_at: Ms | None = None
+    timeout: bool = False
     cleared: ClearReason | None = None
     summary: str = ""
     evidence: dict[str, object] = field(default_factory=dict)

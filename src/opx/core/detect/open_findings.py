@@ -4,15 +4,16 @@
 
 Shared by the detectors of stage 2 whose senders repeat themselves (alerts, events). A
 repeat costs two dictionary writes and a tick only what has expired: each finding stands
-in the queue once, and is put back when it turns out that it was extended. It never reads
-a clock, and never emits a finding by itself.
+in the queue once, and is put back when it turns out that it was extended; one whose life
+was shortened is put in again, and its older place passed over. It never reads a clock, and
+never emits a finding by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TypeAlias
 
 from opx.core.base.time import Ms
@@ -21,6 +22,9 @@ from opx.core.detect.finding import Finding
 MOST_ENDS = 4_096
 """Findings that expire in one step; what is more waits for the next, since the stages behind have
 to take it in. Until then it is told again as if it were not over."""
+
+SPARE = 64
+"""Places in the queue that may count no more before it is worth making it anew."""
 
 Key: TypeAlias = tuple[str, str]
 """A rule and a stream: of these one finding at most is open."""
@@ -65,11 +69,28 @@ class OpenFindings:
         self._queued[key] = expires_at
         heappush(self._queue, (expires_at, key))
 
-    def extend(self, key: Key, expires_at: Ms) -> None:
-        """Told again: it expires then, if that is later."""
-        if expires_at > self._expires[key]:
+    def extend(self, key: Key, expires_at: Ms, shorten: bool = False) -> bool:
+        """Told again: it expires then, if that is not earlier or may ``shorten`` its life. Whether
+        it does."""
+        stands = self._expires[key]
+        if expires_at < stands:
+            if not shorten:
+                return False
+            self._hasten(key, expires_at)
+        if expires_at != stands:
             self._expires[key] = expires_at
             self._extended[key] = None
+        return True
+
+    def _hasten(self, key: Key, expires_at: Ms) -> None:
+        """Have it looked at by then. Its older place in the queue counts no more; when most do
+        not, the queue is made anew, or telling it for long and for short in turns would fill it."""
+        if expires_at < self._queued[key]:
+            self._queued[key] = expires_at
+            heappush(self._queue, (expires_at, key))
+            if len(self._queue) > 2 * len(self._queued) + SPARE:
+                self._queue = [(at, key) for key, at in self._queued.items()]
+                heapify(self._queue)
 
     def amend(self, finding: Finding) -> None:
         """Replace the open finding of its key by another version of it."""

@@ -78,6 +78,7 @@ class Alert:
 
     ``fingerprint`` is derived from the labels. ``ends_at`` in the past of ``received_at``
     means resolved; in its future it is when the alert expires unless it is sent again.
+    ``timeout``: whether it was filled in here, since the sender named no end.
     """
 
     fingerprint: str
@@ -88,6 +89,7 @@ class Alert:
     starts_at: Ms
     ends_at: Ms
     received_at: Ms
+    timeout: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,13 +36,14 @@ LOOK_AGAIN: Ms = 250
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """Who asks, and the key under which asking again is the same asking ("" for none).
-    ``version``: what it is about must still be at, None for whatever it is at."""
+    ``version``: what it is about must still be at, None for whatever it is at; of documents, the
+    ``state`` of them all."""
 
     by: Principal
     key: str = ""
-    version: int | None = None
+    version: int | str | None = None
 
-    def still(self, version: int) -> None:
+    def still(self, version: int | str) -> None:
         """``Stale`` unless it is at the version that was read, if that was said."""
         if self.version not in (None, version):
             raise Stale

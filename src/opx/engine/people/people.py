@@ -100,7 +100,8 @@ class People:
     # ------------------------------------------------------------ documents
 
     async def apply_documents(self, ask: Ask, text: str, source: str) -> dict[str, Any]:
-        """Apply every document of ``text``, or none. What is unchanged stays as it was."""
+        """Apply every document of ``text``, or none. What is unchanged stays as it was. ``Stale``
+        unless all that are kept are still as the asker read them, if that was said."""
         known = await self.store.read(queries.stored_documents)
         checked = await self.check(text, source, known)
         policy = (await self.knowledge()).policy
@@ -109,6 +110,7 @@ class People:
 
         def do(tx: WriteTx, now: Ms) -> dict[str, Any]:
             current = documents.still(tx, known)
+            ask.still(documents.state(current.values()))
             return {
                 "applied": [
                     documents.put(
@@ -124,7 +126,8 @@ class People:
         return await self.desk.once(ask, "apply", {"text": text}, do)
 
     async def delete_document(self, ask: Ask, id: str) -> dict[str, Any]:
-        """Keep a document no longer. Without its policy opx goes by the defaults."""
+        """Keep a document no longer. Without its policy opx goes by the defaults. ``Stale`` as
+        ``apply_documents``."""
         known = await self.store.read(queries.stored_documents)
         in_force = await self.knowledge()
         if id.partition("/")[0] == documents.POLICY:
@@ -133,6 +136,7 @@ class People:
         def do(tx: WriteTx, now: Ms) -> dict[str, Any]:
             current = documents.still(tx, known)
             document = documents.withdrawable(current.values(), id, in_force.catalogue)
+            ask.still(documents.state(current.values()))
             return documents.withdraw(tx, document, ask.by.name, now)
 
         return await self.desk.once(ask, "delete", {"document": id}, do)

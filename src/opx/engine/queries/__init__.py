@@ -17,7 +17,6 @@ from opx.engine.queries.glance import (
     status,
 )
 from opx.engine.queries.kept import (
-    documents,
     entries,
     entries_before,
     newest,
@@ -50,7 +49,6 @@ __all__ = [
     "breakers",
     "came_to",
     "decisions",
-    "documents",
     "entries",
     "entries_before",
     "find_incident",

@@ -28,10 +28,6 @@ def stored_documents(tx: ReadTx) -> list[StoredDocument]:
     return tx.find(StoredDocument, order="id")
 
 
-def documents(tx: ReadTx) -> list[Plain]:
-    return [canonical.plain(document) for document in stored_documents(tx)]
-
-
 def quarantine(tx: ReadTx, limit: int, before: str = "") -> list[Plain]:
     """What was not taken in, newest first, with the reason: the items before the one with the
     id ``before`` ("": the newest). Their ids are in the order of their times."""
