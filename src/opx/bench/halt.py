@@ -42,7 +42,7 @@ LOOK_S = 0.02
 ORDERED_WITHIN_S = 30.0
 SETTLED_WITHIN_S = 30.0
 SETTLE_S = 1.0
-"""So long after the last step that was under way has ended, what it started has been counted."""
+"""So long after the last step that was under way has ended, what it started is there."""
 LONGEST_S = 60.0
 """Of one try: how long the sender is asked to go on for each."""
 GRANT_EVERY = 50
@@ -166,6 +166,9 @@ class _Halts:
             LOOK_S,
         )
         time.sleep(SETTLE_S)
+        processes.wait_for(
+            self._tour.bench.playground.counted, SETTLED_WITHIN_S, "starts to be counted", LOOK_S
+        )
         return _starts(self._tour), processes.now()
 
     def _something_is_ill(self) -> bool:

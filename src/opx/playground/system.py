@@ -146,6 +146,13 @@ class Playground:
         file = self.layout.starts(service)
         return len(file.read_text().splitlines()) if file.exists() else 0
 
+    def counted(self) -> bool:
+        """Whether every service that runs has counted the start of its process: on a machine that
+        is busy with other things it comes to that late."""
+        running = [program for program in self.supervisor.programs() if program.pid]
+        files = {program.pid: self.layout.starts(program.name) for program in running}
+        return all(f.exists() and f" {pid}\n" in f.read_text() for pid, f in files.items())
+
     def break_(self, target: str, how: How) -> Ms:
         """Do it to one of ``TARGETS``; when it began to take effect.
 
