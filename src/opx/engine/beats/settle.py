@@ -150,13 +150,14 @@ class Settle:
         """Count the verdict; return whether it opened the breaker."""
         where = run.proposal.place
         record = tx.get(TrackRecord, where)
-        orders = cases.orders_of(tx, run)
+        orders, incident = cases.orders_of(tx, run), tx.get(Incident, run.incident)
         breaker = tx.get(Breaker, where) or Breaker(id=where, version=0)
         counted = records.after(
             record or TrackRecord(id=where, version=0),
             verdict,
             run.proposal.runbook_hash,
             steps.acted_at(orders),
+            incident.severity if incident is not None else None,
         )
         tx.save(counted)
         judged = records.breaker_after(counted, breaker, self._parts.knowledge.policy, verdict.at)
