@@ -31,6 +31,7 @@ def test_a_record_without_content_is_no_experience() -> None:
 
     assert record.p_fix("hash-1") == record.p_fix("") == Probability(None, 0)
     assert (record.ineffective_in_a_row, record.last_acted_at) == (2, 7)
+    assert record.last_severity is None
 
 
 def test_a_decision_without_runbooks_considered_names_none() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import given
@@ -45,11 +46,13 @@ def runbooks(draw: st.DrawFn) -> Runbook:
     )
 
 
-def walk(run: Run, runbook: Runbook, coming: list[OrderStatus]) -> tuple[list[OrderRecord], object]:
+def walk(
+    run: Run, runbook: Runbook, coming: list[OrderStatus], before: Sequence[OrderRecord] = ()
+) -> tuple[list[OrderRecord], object]:
     """Drive a run: each order comes to the next of ``coming``, DONE when that is used up; time
-    passes when it waits, and what is READY then is taken back. Returns the orders given and
-    the last move."""
-    orders: list[OrderRecord] = []
+    passes when it waits, and what is READY then is taken back. Returns the orders given, after
+    those given ``before``, and the last move."""
+    orders = list(before)
     now = NOW
     for _ in range(400):
         move = steps.next_move(run, runbook, orders, now, 1)
@@ -62,7 +65,8 @@ def walk(run: Run, runbook: Runbook, coming: list[OrderStatus]) -> tuple[list[Or
                 for order in orders
             ]
         elif isinstance(move, GiveOrder):
-            status = coming[len(orders)] if len(orders) < len(coming) else OrderStatus.DONE
+            nth = len(orders) - len(before)
+            status = coming[nth] if nth < len(coming) else OrderStatus.DONE
             run = steps.ordered(run, move, now)
             orders.append(
                 OrderRecord(
@@ -137,6 +141,22 @@ def test_undoing_is_the_way_back(run: Run, runbook: Runbook, coming: list[OrderS
     assert undone == sorted(undone, reverse=True)
     done = {order.order.step for order in orders if order.status is OrderStatus.DONE}
     assert {name.replace("u", "s") for name in undone} <= done
+
+
+@given(runbook=runbooks(), coming=outcomes)
+def test_what_did_not_help_is_undone(run: Run, runbook: Runbook, coming: list[OrderStatus]) -> None:
+    """After all steps and a verdict: only undo orders, of each step that has one, and the end is
+    NO_EFFECT exactly when all of them are done."""
+    steps_done, _ = walk(acting(run, runbook), runbook, [])
+    judged = steps.rolling_back(replace(acting(run, runbook), verify_from=NOW), NOW)
+    orders, last = walk(judged, runbook, coming, steps_done)
+    undone = orders[len(steps_done) :]
+    done = {order.order.step for order in undone if order.status is OrderStatus.DONE}
+    assert {order.order.step for order in undone} <= {step.id for step in runbook.rollback}
+    assert len({order.id for order in orders}) == len(orders)
+    assert isinstance(last, Stop)
+    whole = done == {step.id for step in runbook.rollback}
+    assert last.status is (RunStatus.NO_EFFECT if whole else RunStatus.INCONCLUSIVE)
 
 
 @given(

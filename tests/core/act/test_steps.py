@@ -154,6 +154,61 @@ class TestRollback:
         assert (move.order.action, move.order.inputs) == ("queue.fill", {"queue": "q-jobs"})
 
 
+class TestDidNotHelp:
+    """A verdict that it did not help is followed by undoing what was done, and by no other try."""
+
+    @pytest.fixture
+    def judged(self, run: Run) -> Run:
+        return steps.rolling_back(replace(run, verify_from=NOW), NOW)
+
+    @staticmethod
+    def undone(judged: Run, runbook: Runbook, *statuses: OrderStatus) -> Move:
+        """What follows when all three steps were done and the undo orders came to this."""
+        orders = history(replace(judged, status=RunStatus.ACTING), runbook, DONE, DONE, DONE)
+        for status in statuses:
+            orders.append(record(steps.next_move(judged, runbook, orders, NOW, EPOCH), status))
+        return steps.next_move(judged, runbook, orders, NOW, EPOCH)
+
+    def test_newest_first(self, judged: Run, runbook: Runbook) -> None:
+        """Then it is over, and says so; the step that needs no undoing is left alone."""
+        assert given(self.undone(judged, runbook)) == ("resume", 0, True)
+        assert given(self.undone(judged, runbook, DONE)) == ("fill", 0, True)
+        assert self.undone(judged, runbook, DONE, DONE) == Stop(
+            status=RunStatus.NO_EFFECT, reason="it did not help and is undone"
+        )
+
+    def test_only_what_was_completed(self, judged: Run, runbook: Runbook) -> None:
+        """A step that was given up for a verification is neither tried again nor undone."""
+        acting = replace(judged, status=RunStatus.ACTING)
+        orders = history(acting, runbook, DONE, DONE, FAILED)
+        assert [step.id for step in steps.to_undo(runbook, orders)] == ["pause", "drain"]
+        assert given(steps.next_move(judged, runbook, orders, NOW, EPOCH)) == ("resume", 0, True)
+
+    @pytest.mark.parametrize(
+        ("came", "reason"),
+        [
+            ((FAILED,), "undoing pause failed"),
+            ((DONE, FAILED, FAILED), "undoing drain failed"),
+            ((UNKNOWN,), "whether step resume took effect is unknown: "),
+            ((REFUSED,), "step resume was refused: "),
+        ],
+    )
+    def test_an_undo_that_fails(
+        self, judged: Run, runbook: Runbook, came: tuple[OrderStatus, ...], reason: str
+    ) -> None:
+        """Then nobody knows what is left."""
+        assert self.undone(judged, runbook, *came) == Stop(
+            status=RunStatus.INCONCLUSIVE, reason=reason
+        )
+
+    def test_a_run_that_is_verified_is_not_one(self, run: Run, judged: Run) -> None:
+        """Nor is one that goes back because a step failed."""
+        assert steps.judged(judged)
+        assert not steps.judged(replace(judged, status=RunStatus.VERIFYING))
+        assert not steps.judged(replace(run, status=RunStatus.ROLLING_BACK))
+        assert judged.version == run.version + 1
+
+
 class TestPending:
     """An order on its way is waited for, but not for ever."""
 

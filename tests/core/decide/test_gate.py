@@ -72,6 +72,10 @@ def record(**counts: Any) -> TrackRecord:
     return TrackRecord(id=WHERE, **{"runbook_hash": "hash-1", **counts})
 
 
+def acted(at: int, severity: Severity | None) -> TrackRecord:
+    return record(recovered=40, last_acted_at=at, last_severity=severity)
+
+
 def answered(plan: str, **more: Any) -> Approval:
     facts = {
         "id": "run-1",
@@ -191,6 +195,10 @@ TABLE: list[tuple[Reason, Answered, dict[str, Any]]] = [
     (Reason.OK, ALLOW, {"incident__severity": Severity.SEV2, "policy__ceiling": Severity.SEV2}),
     (Reason.COOLING_DOWN, DENY, {"record__last_acted_at": NOW - 59_999}),
     (Reason.OK, ALLOW, {"record__last_acted_at": NOW - 60_000}),
+    (Reason.OK, ALLOW, {"record": acted(NOW, Severity.SEV4)}),
+    (Reason.COOLING_DOWN, DENY, {"record": acted(NOW, Severity.SEV3)}),
+    (Reason.COOLING_DOWN, DENY, {"record": acted(NOW, Severity.SEV2)}),
+    (Reason.COOLING_DOWN, DENY, {"record": acted(NOW, None)}),
     (Reason.LEASE_HELD, DENY, {"lease": Lease(id=TARGET, run="run-2", expires_at=NOW + 1)}),
     (Reason.OK, ALLOW, {"lease": Lease(id=TARGET, run="run-2", expires_at=NOW)}),
     (Reason.OK, ALLOW, {"lease": Lease(id=TARGET, run="run-1", expires_at=NOW + 1)}),

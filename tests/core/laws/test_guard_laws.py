@@ -130,6 +130,7 @@ records = st.builds(
     no_effect=st.integers(0, 9),
     ineffective_in_a_row=st.integers(0, 4),
     last_acted_at=st.one_of(st.none(), st.integers(NOW - 400_000, NOW)),
+    last_severity=st.sampled_from([None, *Severity]),
 )
 GRANT = Grant(
     id=WHERE,
@@ -380,7 +381,8 @@ def test_learning_only_tightens(case: Case, row: int) -> None:
         assert decide(replace(case, record=replace(case.record, ineffective_in_a_row=longer))) >= (
             usual
         )
-        assert decide(replace(case, record=replace(case.record, last_acted_at=NOW))) is DENY
+        acted = replace(case.record, last_acted_at=NOW, last_severity=case.incident.severity)
+        assert decide(replace(case, record=acted)) is DENY
 
 
 @given(case=cases)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from opx.core.analyse.insight import Probability
 from opx.core.decide.case import Breaker, Policy, TrackRecord
+from opx.core.ingest.signals import Severity
 from opx.core.learn import records
 from opx.core.verify.verdict import Verdict, VerdictKind
 
@@ -97,6 +98,17 @@ def test_a_run_that_never_acted_starts_no_cooldown() -> None:
     acted = replace(NEW, last_acted_at=NOW)
     assert records.after(acted, verdict(INCONCLUSIVE), BOOK, None).last_acted_at == NOW
     assert records.after(acted, verdict(INCONCLUSIVE), BOOK, NOW - 5).last_acted_at == NOW
+
+
+def test_how_bad_it_was_is_of_the_last_action() -> None:
+    """An earlier action that ends later, and a run without one, leave it as it was."""
+    one = records.after(NEW, verdict(NO_EFFECT), BOOK, NOW, Severity.SEV3)
+    assert one.last_severity is Severity.SEV3
+    for acted_at in (None, NOW - 1):
+        same = records.after(one, verdict(NO_EFFECT), BOOK, acted_at, Severity.SEV1)
+        assert (same.last_acted_at, same.last_severity) == (NOW, Severity.SEV3)
+    later = records.after(one, verdict(NO_EFFECT), BOOK, NOW + 1, Severity.SEV1)
+    assert (later.last_acted_at, later.last_severity) == (NOW + 1, Severity.SEV1)
 
 
 def test_it_opens_at_the_third() -> None:

@@ -4,8 +4,9 @@
 
 After decide, before verify. The orders are the truth: their ids are derived from (run,
 phase, step, attempt), so whoever asks again after a crash gets the same order, not a
-second one. A step that fails for good is followed by undoing the completed ones, newest
-first. It must never give an order for a run that has ended, nor go on past an unknown effect.
+second one. A step that fails for good, and a verdict that it did not help, are followed by
+undoing the completed steps, newest first. It must never give an order for a run that has ended,
+nor go on past an unknown effect.
 
 An order may begin until ``expires_at`` and then runs for at most its ``timeout``. One that
 nobody claimed by then is taken back: it never began, costs no try, and another is given; after
@@ -117,7 +118,7 @@ def next_move(
     desk = _Desk(run, {record.id: record for record in orders}, now, epoch)
     if runbook is None or runbook.hash != run.proposal.runbook_hash:
         return _changed(desk)
-    return _forward(desk, runbook)
+    return _back(desk, runbook) if judged(run) else _forward(desk, runbook)
 
 
 def _changed(desk: _Desk) -> Move:
@@ -141,25 +142,37 @@ def _forward(desk: _Desk, runbook: Runbook) -> Move:
     for index, step in enumerate(runbook.steps):
         came = _try(desk, step, index, STEP)
         if isinstance(came, _Failed):
-            return _back(desk, runbook, index, came)
+            return _back(desk, runbook, came)
         if came is not None:
             return came
     return Verify()
 
 
-def _back(desk: _Desk, runbook: Runbook, completed: int, failed: _Failed) -> Move:
-    """Undo the first ``completed`` steps, the newest of them first; then stop."""
+def judged(run: Run) -> bool:
+    """Whether it was verified and did not help: it is being undone, and that verdict stands."""
+    return run.status is RunStatus.ROLLING_BACK and run.verify_from is not None
+
+
+def to_undo(runbook: Runbook, orders: Iterable[OrderRecord]) -> list[Step]:
+    """The completed steps that can be undone, the newest of them first."""
+    done = {record.order.step for record in orders if record.status is OrderStatus.DONE}
+    return [step for step in reversed(runbook.steps) if step.undo and step.id in done]
+
+
+def _back(desk: _Desk, runbook: Runbook, failed: _Failed | None = None) -> Move:
+    """Undo what is completed; then stop. ``failed`` None: it is because nothing helped."""
     undoing = {step.id: step for step in runbook.rollback}
-    done = [step for step in reversed(runbook.steps[:completed]) if step.undo]
+    done = to_undo(runbook, desk.orders.values())
     for index, step in enumerate(done):
         came = _try(desk, undoing[step.undo], index, UNDO)
         if isinstance(came, _Failed):
-            return Stop(
-                status=RunStatus.INCONCLUSIVE,
-                reason=f"step {failed.step} failed, and so did undoing {step.id}",
-            )
+            both = f"step {failed.step} failed, and so did undoing {step.id}" if failed else ""
+            why = both or f"undoing {step.id} failed"
+            return Stop(status=RunStatus.INCONCLUSIVE, reason=why)
         if came is not None:
             return came
+    if failed is None:
+        return Stop(status=RunStatus.NO_EFFECT, reason="it did not help and is undone")
     undone = ", what came before it is undone" if done else ""
     if failed.began:
         return Stop(status=RunStatus.NO_EFFECT, reason=f"step {failed.step} failed{undone}")
@@ -315,6 +328,11 @@ def ordered(run: Run, move: GiveOrder, now: Ms) -> Run:
         due_at=move.order.expires_at,
         version=run.version + 1,
     )
+
+
+def rolling_back(run: Run, now: Ms) -> Run:
+    """The run once it is known that it did not help: what it did is undone from now on."""
+    return replace(run, status=RunStatus.ROLLING_BACK, tries=0, due_at=now, version=run.version + 1)
 
 
 def acted_at(orders: Iterable[OrderRecord]) -> Ms | None:

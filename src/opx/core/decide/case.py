@@ -145,6 +145,7 @@ class TrackRecord:
 
     ``runbook_hash``: the content the counts are of. ``ineffective_in_a_row`` and
     ``last_acted_at``, which only ever hold a runbook up, are of every content it had.
+    ``last_severity``: of the incident that was acted on then; None: nobody wrote it down.
     """
 
     id: str
@@ -155,6 +156,7 @@ class TrackRecord:
     inconclusive: int = 0
     ineffective_in_a_row: int = 0
     last_acted_at: Ms | None = None
+    last_severity: Severity | None = None
     version: int = 1
 
     def p_fix(self, runbook_hash: str) -> Probability:

@@ -43,7 +43,8 @@ class Input:
 class Step:
     """One registered action (``uses``) with its inputs, in which ``REFERENCE``s are filled in.
 
-    ``retries``: more tries after a failure. ``undo``: the id of the rollback step for it.
+    ``retries``: more tries after a failure. ``undo``: the id of the rollback step for it,
+    which is done when a later step fails for good, or when all of it did not help.
     ``blast``: the action's own word; what nobody said is the widest.
     """
 

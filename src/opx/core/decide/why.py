@@ -75,7 +75,10 @@ SENTENCES: dict[Reason, tuple[str, str]] = {
         "the incident is worse than opx may act on by itself",
         "An approval, or a policy with a higher ceiling,",
     ),
-    Reason.COOLING_DOWN: ("the runbook acted here not long ago", "Waiting until it is over"),
+    Reason.COOLING_DOWN: (
+        "the runbook acted here not long ago",
+        "Waiting until it is over, or the incident getting worse,",
+    ),
     Reason.BUDGET_SPENT: (
         "enough runs have acted here within the hour",
         "Waiting until the oldest of them is an hour old",

@@ -16,13 +16,19 @@ from dataclasses import replace
 
 from opx.core.base.time import Ms
 from opx.core.decide.case import Breaker, Policy, TrackRecord
+from opx.core.ingest.signals import Severity
 from opx.core.verify.verdict import Verdict, VerdictKind
 
 
 def after(
-    record: TrackRecord, verdict: Verdict, runbook_hash: str, acted_at: Ms | None
+    record: TrackRecord,
+    verdict: Verdict,
+    runbook_hash: str,
+    acted_at: Ms | None,
+    severity: Severity | None = None,
 ) -> TrackRecord:
-    """The record with one more verdict. ``acted_at``: when the run last acted, None if never.
+    """The record with one more verdict. ``acted_at``: when the run last acted, None if never;
+    ``severity``: of the incident that it acted on.
 
     NO_EFFECT and WORSE lengthen the row of ineffective runs, RECOVERED ends it, and
     INCONCLUSIVE, which says nothing about the runbook, leaves it as it is. The first verdict
@@ -38,6 +44,9 @@ def after(
         row = 0
     elif kind is not VerdictKind.INCONCLUSIVE:
         row += 1
+    last = record.last_acted_at
+    if acted_at is not None and (last is None or acted_at >= last):
+        record = replace(record, last_acted_at=acted_at, last_severity=severity)
     return replace(
         record,
         recovered=record.recovered + (kind is VerdictKind.RECOVERED),
@@ -45,7 +54,6 @@ def after(
         worse=record.worse + (kind is VerdictKind.WORSE),
         inconclusive=record.inconclusive + (kind is VerdictKind.INCONCLUSIVE),
         ineffective_in_a_row=row,
-        last_acted_at=_latest(record.last_acted_at, acted_at),
         version=record.version + 1,
     )
 
@@ -65,8 +73,3 @@ def closed(breaker: Breaker, by: str) -> Breaker:
 def forgiven(record: TrackRecord) -> TrackRecord:
     """The record without its row of ineffective runs. What was counted stays counted."""
     return replace(record, ineffective_in_a_row=0, version=record.version + 1)
-
-
-def _latest(one: Ms | None, other: Ms | None) -> Ms | None:
-    known = [at for at in (one, other) if at is not None]
-    return max(known, default=None)

@@ -11,8 +11,8 @@ It must never take an answer from before the verification for one about the repa
 It says RECOVERED, NO_EFFECT or INCONCLUSIVE, never WORSE. A target that is asked about was
 unwell before, and a dependant that falls ill after the repair began is no witness either:
 that is how the trouble itself spreads, most often a moment after opx has begun to act.
-Blaming the repair for it would undo good ones. WORSE needs something that was well and that
-only the repair can have touched.
+WORSE needs something that was well and that only the repair can have touched. What did not
+help is undone in either case.
 """
 
 from __future__ import annotations

@@ -278,6 +278,15 @@ def _take_back_question(tx: WriteTx, run: Run, now: Ms) -> None:
         tx.save(replace(asked, expires_at=now, version=asked.version + 1))
 
 
+def worsened(tx: WriteTx, incident: Incident, parts: Parts, now: Ms) -> None:
+    """Ask the guards again at once for what waits for them: some of them look at severity."""
+    for run in cases.active(tx, incident.id):
+        if run.status is RunStatus.PROPOSED and run.held_since is not None:
+            sooner = replace(run, due_at=now, version=run.version + 1)
+            tx.save(sooner)
+            parts.go_on(tx, sooner)
+
+
 def merge(tx: WriteTx, incident: Incident, into: Incident, now: Ms) -> Incident:
     """Close ``incident`` as part of another, which takes along the runs that have begun, and
     what they rest on where nobody has explained it yet; return the other as it is then."""

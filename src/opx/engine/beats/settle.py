@@ -3,10 +3,13 @@
 """The settle beat: ask whether it helped, and keep count.
 
 After ``respond``. A run recovers only by the answers of probes, never because a step
-exited well. It counts every verdict, opens the breaker, and never closes one.
+exited well, and what did not help is undone where it can be before the run ends. It counts
+every verdict once, opens the breaker, and never closes one.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from opx.core.act import steps
 from opx.core.act.run import Run, RunStatus
@@ -64,7 +67,10 @@ class Settle:
             tx.append(
                 journal.entry(now, run.incident, "run.probed", ACTOR, run=run.id, answer=answer)
             )
-            if judged is not None:
+            undo = steps.to_undo(runbook, cases.orders_of(tx, run))
+            if judged is not None and judged.kind is VerdictKind.NO_EFFECT and undo:
+                self._take_back(tx, asked, judged)
+            elif judged is not None:
                 self.settled(tx, asked, judged)
             elif asked.due_at is not None:
                 hold(tx, run, asked.due_at, parts.clock.now())
@@ -78,15 +84,26 @@ class Settle:
             return ()
         return cases.witnesses(tx, incident, self._parts.knowledge)
 
+    def _take_back(self, tx: WriteTx, run: Run, verdict: Verdict) -> None:
+        """It did not help: what it did is undone, and it is counted when that has ended."""
+        _say(tx, run, verdict)
+        hold(tx, run, verdict.at, verdict.at)
+        tx.save(steps.rolling_back(run, verdict.at))
+
     def settled(self, tx: WriteTx, run: Run, verdict: Verdict, why: str = "") -> None:
-        """Write what a verdict means for the run, the records, the incident and people."""
-        tx.append(
-            journal.entry(
-                verdict.at, run.incident, "run.verified", ACTOR, run=run.id, verdict=verdict
-            )
-        )
-        ended = end(tx, run, _ENDS[verdict.kind], why or verdict.kind, verdict.at)
-        opened = self._learn(tx, ended, verdict)
+        """Write what a verdict means for the run, the records, the incident and people.
+
+        Of a run that was undone because it did not help, ``verdict`` says what came of that:
+        without an end of it a person must look before anything else is done.
+        """
+        counted = verdict
+        if not steps.judged(run):
+            _say(tx, run, verdict)
+        elif verdict.kind is not VerdictKind.NO_EFFECT:
+            counted = replace(verdict, kind=VerdictKind.NO_EFFECT)
+            why = f"it did not help, and undoing it came to no end: {why}"
+        ended = end(tx, run, _ENDS[counted.kind], why or counted.kind, verdict.at)
+        opened = self._learn(tx, ended, counted)
         incident = tx.get(Incident, run.incident)
         if incident is None:
             return
@@ -133,13 +150,14 @@ class Settle:
         """Count the verdict; return whether it opened the breaker."""
         where = run.proposal.place
         record = tx.get(TrackRecord, where)
-        orders = cases.orders_of(tx, run)
+        orders, incident = cases.orders_of(tx, run), tx.get(Incident, run.incident)
         breaker = tx.get(Breaker, where) or Breaker(id=where, version=0)
         counted = records.after(
             record or TrackRecord(id=where, version=0),
             verdict,
             run.proposal.runbook_hash,
             steps.acted_at(orders),
+            incident.severity if incident is not None else None,
         )
         tx.save(counted)
         judged = records.breaker_after(counted, breaker, self._parts.knowledge.policy, verdict.at)
@@ -152,3 +170,9 @@ class Settle:
             )
         )
         return True
+
+
+def _say(tx: WriteTx, run: Run, verdict: Verdict) -> None:
+    tx.append(
+        journal.entry(verdict.at, run.incident, "run.verified", ACTOR, run=run.id, verdict=verdict)
+    )

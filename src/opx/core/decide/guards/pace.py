@@ -17,11 +17,15 @@ COOLDOWN_MOST: Ms = HOUR
 def cooldown(case: Case, now: Ms) -> GuardResult:
     """Enough time since this runbook last acted here, longer after each run without effect.
 
-    Only runs that acted count, and a run counts from its end: it never holds up itself.
+    Only runs that acted count, and a run counts from its end: it never holds up itself. An
+    incident that is worse than the one acted on then is other news, and is not held up.
     """
     record = case.record
     if record is None or record.last_acted_at is None:
         return allow("cooldown", "never acted here")
+    before, severity = record.last_severity, case.incident.severity
+    if before is not None and severity < before:
+        return allow("cooldown", f"{severity.name}, and it was {before.name} when it last acted")
     usual = case.policy.cooldown
     doublings = min(record.ineffective_in_a_row, 30)
     wait = min(usual * 2**doublings, max(usual, COOLDOWN_MOST))

@@ -26,7 +26,7 @@ from opx.core.notify import edges
 from opx.engine import journal
 from opx.engine.beats import happened
 from opx.engine.beats.parts import ACTOR, Parts
-from opx.engine.beats.respond import change, merge
+from opx.engine.beats.respond import change, merge, worsened
 from opx.engine.beats.sense import foreseen
 from opx.engine.beats.sense.memory import EVENT_RECEIVED, Memory
 from opx.engine.ports import Where, WriteTx
@@ -113,6 +113,8 @@ class Keeping:
         if attached != incident:
             tx.save(attached)
         self._attached(tx, incident, attached, fresh, now)
+        if attached.severity < incident.severity:
+            worsened(tx, attached, self._parts, now)
         if attached.symptoms and not incident.symptoms:
             tx.append(journal.entry(now, attached.id, happened.FAILED, ACTOR, incident=attached))
             memory.flow.ahead.happened(*happened.failures_in([attached], now))
