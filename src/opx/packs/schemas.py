@@ -83,6 +83,7 @@ ADDRESSES = {kind.value: _text(FORMS[kind][0]) for kind in ProbeKind}
 ONE_QUESTION: Schema = {"oneOf": [{"required": [kind.value]} for kind in ProbeKind]}
 PROBE = {**_object(timeout=SPAN, **ADDRESSES), **ONE_QUESTION}
 EXPRESSION = _text()
+UNDO: Schema = {"anyOf": [TEXT, _list(TEXT, 1)]}
 LABELS = {
     **_list(_text(checks.NAME.pattern, checks.MAX_NAME), 1),
     "maxItems": mapping.MOST_LABELS,
@@ -220,7 +221,7 @@ SPECS: dict[str, Schema] = {
         ["purpose", "when", "steps", "verify"],
         purpose=SAID,
         when=_list(TEXT, 1),
-        steps=_list(_object(["id", "uses"], undo=TEXT, **_STEP), 1),
+        steps=_list(_object(["id", "uses"], undo=UNDO, **_STEP), 1),
         verify=_object(
             probe=PROBE, passes=_whole(1, 100), of=_whole(1, 100), every=SPAN, within=SPAN
         ),

@@ -23,17 +23,15 @@ outcomes = st.lists(st.sampled_from(OrderStatus), max_size=80)
 
 @st.composite
 def runbooks(draw: st.DrawFn) -> Runbook:
-    """Up to four steps, any of them with retries and a way back."""
+    """Up to four steps, any of them with retries and a way back, of one step or of two."""
     count = draw(st.integers(1, 4))
     retries = st.integers(0, 2)
-    undone = draw(st.lists(st.booleans(), min_size=count, max_size=count))
+    parts = draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
+    undo = [tuple(f"u{n}.{part}" for part in range(parts[n])) for n in range(count)]
     main = tuple(
-        Step(id=f"s{n}", uses="a", retries=draw(retries), undo=f"u{n}" if undone[n] else "")
-        for n in range(count)
+        Step(id=f"s{n}", uses="a", retries=draw(retries), undo=undo[n]) for n in range(count)
     )
-    back = tuple(
-        Step(id=f"u{n}", uses="b", retries=draw(retries)) for n in range(count) if undone[n]
-    )
+    back = tuple(Step(id=one, uses="b", retries=draw(retries)) for each in undo for one in each)
     return Runbook(
         name="any",
         hash="hash-1",
@@ -133,14 +131,15 @@ def test_refused_is_what_has_begun_nothing(
 
 @given(runbook=runbooks(), coming=outcomes)
 def test_undoing_is_the_way_back(run: Run, runbook: Runbook, coming: list[OrderStatus]) -> None:
-    """Undo orders come after all others, newest step first, and only for steps that are done."""
+    """Undo orders come after all others, newest step first, what undoes it in its order, and
+    only for steps that are done."""
     orders, _ = walk(acting(run, runbook), runbook, coming)
     names = [order.order.step for order in orders]
     undone = [name for name in names if name.startswith("u")]
     assert names[len(names) - len(undone) :] == undone
-    assert undone == sorted(undone, reverse=True)
+    assert undone == sorted(undone, key=lambda name: (-int(name[1]), name))
     done = {order.order.step for order in orders if order.status is OrderStatus.DONE}
-    assert {name.replace("u", "s") for name in undone} <= done
+    assert {f"s{name[1]}" for name in undone} <= done
 
 
 @given(runbook=runbooks(), coming=outcomes)

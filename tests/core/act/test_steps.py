@@ -181,7 +181,10 @@ class TestDidNotHelp:
         """A step that was given up for a verification is neither tried again nor undone."""
         acting = replace(judged, status=RunStatus.ACTING)
         orders = history(acting, runbook, DONE, DONE, FAILED)
-        assert [step.id for step in steps.to_undo(runbook, orders)] == ["pause", "drain"]
+        assert [(step.id, undo.id) for step, undo in steps.to_undo(runbook, orders)] == [
+            ("pause", "resume"),
+            ("drain", "fill"),
+        ]
         assert given(steps.next_move(judged, runbook, orders, NOW, EPOCH)) == ("resume", 0, True)
 
     @pytest.mark.parametrize(

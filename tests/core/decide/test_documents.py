@@ -100,7 +100,7 @@ def test_a_whole_runbook(document: Read) -> None:
             uses="queue.drain",
             inputs={"queue": "${{ inputs.queue }}"},
             timeout=60_000,
-            undo="fill",
+            undo=("fill",),
             blast=Blast.SERVICE,
         ),
         Step(
@@ -183,6 +183,7 @@ ERRORS = [
     ("steps.0.undo", "refill", "not in the rollback"),
     ("steps.0.undo", None, "nothing undoes 'drain'"),
     ("steps.1.undo", 7, "text is expected"),
+    ("steps.0.undo", ["fill", "refill"], "undone by 'refill', which is not in the rollback"),
     ("steps.1.timeout", "2h", "is not within"),
     ("steps.1.retries", 11, "is not within 0 to 10"),
     ("rollback.0.undo", "drain", "unknown field 'undo'"),

@@ -153,18 +153,23 @@ def judged(run: Run) -> bool:
     return run.status is RunStatus.ROLLING_BACK and run.verify_from is not None
 
 
-def to_undo(runbook: Runbook, orders: Iterable[OrderRecord]) -> list[Step]:
-    """The completed steps that can be undone, the newest of them first."""
+def to_undo(runbook: Runbook, orders: Iterable[OrderRecord]) -> list[tuple[Step, Step]]:
+    """The completed steps that can be undone, the newest of them first, each with every rollback
+    step that is to be done for it."""
     done = {record.order.step for record in orders if record.status is OrderStatus.DONE}
-    return [step for step in reversed(runbook.steps) if step.undo and step.id in done]
+    return [pair for pair in _undoing(runbook) if pair[0].id in done]
+
+
+def _undoing(runbook: Runbook) -> list[tuple[Step, Step]]:
+    named = {step.id: step for step in runbook.rollback}
+    return [(step, named[one]) for step in reversed(runbook.steps) for one in step.undo]
 
 
 def _back(desk: _Desk, runbook: Runbook, failed: _Failed | None = None) -> Move:
     """Undo what is completed; then stop. ``failed`` None: it is because nothing helped."""
-    undoing = {step.id: step for step in runbook.rollback}
     done = to_undo(runbook, desk.orders.values())
-    for index, step in enumerate(done):
-        came = _try(desk, undoing[step.undo], index, UNDO)
+    for index, (step, undo) in enumerate(done):
+        came = _try(desk, undo, index, UNDO)
         if isinstance(came, _Failed):
             both = f"step {failed.step} failed, and so did undoing {step.id}" if failed else ""
             why = both or f"undoing {step.id} failed"
@@ -359,12 +364,7 @@ def render(runbook: Runbook, proposal: Proposal, would: Would) -> list[str]:
     lines.append(
         f"verify: {check.passes} of {check.of} answers of {asked} are yes, within {check.within} ms"
     )
-    undoing = {step.id: step for step in runbook.rollback}
-    lines += [
-        f"undo {step.id}: {line(undoing[step.undo])}"
-        for step in reversed(runbook.steps)
-        if step.undo
-    ]
+    lines += [f"undo {step.id}: {line(undo)}" for step, undo in _undoing(runbook)]
     if runbook.irreversible:
         lines.append(f"cannot be undone: {runbook.irreversible}")
     return lines

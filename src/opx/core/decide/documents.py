@@ -246,7 +246,7 @@ def _step(
         inputs={name: _template(value, inputs) for name, value in filled.items()},
         timeout=fields["timeout"].duration(SECOND, HOUR) if "timeout" in fields else 30 * SECOND,
         retries=fields["retries"].integer(0, 10) if "retries" in fields else 0,
-        undo=fields["undo"].text() if "undo" in fields else "",
+        undo=_undo(fields["undo"]) if "undo" in fields else (),
         blast=action.blast,
     )
 
@@ -270,6 +270,11 @@ def _template(node: Node, inputs: Mapping[str, Input]) -> str:
     return text
 
 
+def _undo(node: Node) -> tuple[str, ...]:
+    """One id, or several in a list."""
+    return node.texts() if isinstance(node.value, list) else (node.text(),)
+
+
 def _undoable(
     node: Node,
     steps: tuple[Step, ...],
@@ -281,10 +286,8 @@ def _undoable(
     undoing = {step.id for step in rollback}
     for step in steps:
         undo = actions[step.uses].undo
-        if step.undo and step.undo not in undoing:
-            raise node.wrong(
-                f"{step.id!r} is undone by {step.undo!r}, which is not in the rollback"
-            )
+        for unknown in (one for one in step.undo if one not in undoing):
+            raise node.wrong(f"{step.id!r} is undone by {unknown!r}, which is not in the rollback")
         if irreversible or undo is Undo.NOT_NEEDED or (step.undo and undo is Undo.ROLLBACK):
             continue
         if undo is Undo.IRREVERSIBLE:
@@ -293,7 +296,7 @@ def _undoable(
             f"nothing undoes {step.id!r}",
             "name a rollback step under 'undo', or say why not under 'irreversible'",
         )
-    for spare in sorted(undoing - {step.undo for step in steps}):
+    for spare in sorted(undoing - {one for step in steps for one in step.undo}):
         raise node.wrong(f"the rollback step {spare!r} undoes nothing", "name it under 'undo'")
 
 

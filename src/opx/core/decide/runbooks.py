@@ -43,8 +43,8 @@ class Input:
 class Step:
     """One registered action (``uses``) with its inputs, in which ``REFERENCE``s are filled in.
 
-    ``retries``: more tries after a failure. ``undo``: the id of the rollback step for it,
-    which is done when a later step fails for good, or when all of it did not help.
+    ``retries``: more tries after a failure. ``undo``: the ids of the rollback steps for it, in
+    order, which are done when a later step fails for good, or when all of it did not help.
     ``blast``: the action's own word; what nobody said is the widest.
     """
 
@@ -53,7 +53,7 @@ class Step:
     inputs: dict[str, str] = field(default_factory=dict)
     timeout: Ms = 30 * SECOND
     retries: int = 0
-    undo: str = ""
+    undo: tuple[str, ...] = ()
     blast: Blast = Blast.EXTERNAL
 
 
