@@ -13,6 +13,7 @@ from opx.core.correlate.episode import Suppressed
 from opx.core.decide import decision
 from opx.core.decide.why import SENTENCES
 from opx.core.detect.predict.prediction import Withdrawn
+from opx.core.incident import gate
 from opx.core.incident.incident import PromotionReason
 from opx.core.ingest import checks
 
@@ -59,3 +60,10 @@ def test_the_gate_has_one_wording() -> None:
     }
 
     assert rows()["The gate"] == words
+
+
+def test_promotion_has_one_wording() -> None:
+    """The same of why an episode became an incident, or did not."""
+    words = {reason.value: list(both) for reason, both in gate.SENTENCES.items()}
+
+    assert rows()["Promotion"] == words

@@ -775,3 +775,28 @@ def test_a_schema_needs_no_server(opx: Opx, up: Opx, client: httpx.Client, world
     assert set(served) == {"Service", "DetectionRule", "Policy", "Runbook", "Calendar", "Mapping"}
     assert opx("schema", "Service").json == served["Service"]
     assert opx("schema", "Servce").code == 2
+
+
+def test_why_of_a_service_is_answered_where_nothing_came_of_it(
+    up: Opx, world: Any, made: Any
+) -> None:
+    """Its newest incident's answer; what was seen without one, and why nothing came of it;
+    nothing at all; and what nobody knows is a failure with a hint."""
+    promotion = {"episode": "e", "reason": "score_too_low", "score": 0.1}
+    finding = {"id": "f", "rule": "odd", "kind": "evidence", "summary": "a load spike"}
+    world.write_down(
+        journal.entry(
+            NOW, "shop/worker", journal.WAITS, "brain", promotion=promotion, finding=finding
+        )
+    )
+    world.put(made.incident("aaaabbbbcccc"))
+    group = made.incident("aaaabbbbcccc").group
+
+    waits = up("why", "shop/worker").out
+    assert "a load spike" in waits
+    assert "the evidence weighs too little" in waits
+    assert up("why", "shop/worker", "--json").json["seen"][0]["reason"] == "score_too_low"
+    assert "incident aaaabbbb" in up("why", f"{group.environment}/{group.service}").out
+    unknown = up("why", "shop/nobody")
+    assert (unknown.code, "opx status" in unknown.err) == (1, True)
+    assert "a service" in up("why", "nobody-knows").err

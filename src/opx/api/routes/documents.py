@@ -124,3 +124,19 @@ async def services(front: TheFront, by: Reader) -> JSONResponse:
     """Every service opx knows, with the incidents that are open on it."""
     knowledge = await front.knowledge()
     return answer({"items": await front.store.read(lambda tx: queries.services(tx, knowledge))})
+
+
+@router.get("/services/{name}/why")
+async def why(
+    front: TheFront,
+    by: Reader,
+    name: Name,
+    environment: Annotated[str, Query(max_length=200)] = "",
+) -> JSONResponse:
+    """Why opx did what it did about a service, or nothing: what `/incidents/{id}/why` says of
+    its newest incident that is open or of the last day, else what was `seen` of it and why no
+    incident came of that, and the `events` of the last day."""
+    knowledge, now = await front.knowledge(), front.clock.now()
+    return answer(
+        await front.store.read(lambda tx: queries.why_of(tx, knowledge, environment, name, now))
+    )

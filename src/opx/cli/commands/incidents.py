@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from opx.cli import show
-from opx.cli.client import FAILED, Client
+from opx.cli.client import FAILED, Client, CommandFailed
 from opx.cli.commands import incident
 from opx.cli.commands.places import split
 from opx.cli.show import AsJson, Data
@@ -199,29 +200,75 @@ def _say(done: dict[str, Any], as_json: bool, words: str) -> None:
     return show.line(f"{show.plain(head)}{show.short(done['incident'])}{show.plain(tail)}")
 
 
-def why(id: Id, as_json: AsJson = False, data: Data = None) -> None:
-    """Why opx decided as it did about an incident, and what would have changed it."""
-    found = Client(data).get(f"/incidents/{id}/why")
+def why(
+    about: Annotated[
+        str,
+        typer.Argument(
+            metavar="INCIDENT|SERVICE",
+            help="An incident's id, or enough of its beginning; or a service, shop/orders.",
+        ),
+    ],
+    as_json: AsJson = False,
+    data: Data = None,
+) -> None:
+    """Why opx decided as it did about an incident, and what would have changed it. Of a service:
+    the same of its newest incident, or what was seen of it and why nothing came of that."""
+    found = _why(Client(data), about)
     if as_json:
         return show.as_json(found)
+    if found.get("incident"):
+        show.line(f"incident {show.short(found['incident'])}")
+    if "incident" in found and found["incident"] is None:
+        return _nothing_came(found)
     if not found["items"]:
         show.line("nothing was decided about it yet")
     for decision in found["items"]:
-        answer = show.word(decision["answer"])
-        show.line(f"\n[bold]{show.moment(decision['at'])}[/] {answer}")
-        for sentence in decision["sentences"]:
-            show.line(f"  {show.plain(sentence)}")
-        show.table(
-            "",
-            ("guard", "answer", "reason", "detail"),
-            (
-                (result["guard"], result["answer"], result["reason"], result["detail"])
-                for result in decision["results"]
-            ),
-        )
+        _decided(decision)
     for run in found["runs"]:
         show.line(show.plain(run["sentence"]))
     return None
+
+
+def _why(client: Client, about: str) -> dict[str, Any]:
+    environment, name = split(about)
+    known = {one["name"] for one in client.get("/services")["items"]}
+    if environment or name in known:
+        path = f"/services/{quote(name, safe='')}/why"
+        return dict(client.get(path, environment=environment))
+    try:
+        return dict(client.get(f"/incidents/{about}/why"))
+    except CommandFailed as error:
+        error.hint = error.hint or "an incident's id, or a service that opx was taught"
+        raise
+
+
+def _decided(decision: dict[str, Any]) -> None:
+    show.line(f"\n[bold]{show.moment(decision['at'])}[/] {show.word(decision['answer'])}")
+    for sentence in decision["sentences"]:
+        show.line(f"  {show.plain(sentence)}")
+    show.table(
+        "",
+        ("guard", "answer", "reason", "detail"),
+        (
+            (result["guard"], result["answer"], result["reason"], result["detail"])
+            for result in decision["results"]
+        ),
+    )
+
+
+def _nothing_came(found: dict[str, Any]) -> None:
+    """What was seen of a service without an incident."""
+    for seen in found["seen"]:
+        what = seen["finding"]["summary"] or seen["finding"]["rule"] or "evidence"
+        show.line(f"[bold]{show.moment(seen['at'])}[/] {show.plain(what)}")
+        for sentence in seen["sentences"]:
+            show.line(f"  {show.plain(sentence)}")
+    for event in found["events"]:
+        who = event["data"].get("actor", "")
+        by = f" by {who}" if who else ""
+        show.line(f"[bold]{show.moment(event['received_at'])}[/] {show.plain(event['type'] + by)}")
+    if not found["seen"] and not found["events"]:
+        show.line("nothing was found of it")
 
 
 def replay(id: Id, as_json: AsJson = False, data: Data = None) -> None:

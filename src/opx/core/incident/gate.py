@@ -19,6 +19,28 @@ from opx.core.incident.incident import (
     PromotionVerdict,
 )
 
+SENTENCES: dict[PromotionReason, tuple[str, str]] = {
+    PromotionReason.SYMPTOM: ("one symptom is enough, however mild", ""),
+    PromotionReason.INCIDENT_EXISTS: (
+        "the episode has its incident already, and what came is part of it",
+        "",
+    ),
+    PromotionReason.SCORE_TOO_LOW: (
+        "there is no symptom, and the evidence weighs too little",
+        "A symptom, or more and worse evidence",
+    ),
+    PromotionReason.TOO_FEW_DETECTIONS: (
+        "there is no symptom, and the evidence is a single detection",
+        "A symptom, or a second detection",
+    ),
+    PromotionReason.EVIDENCE_SCORE: ("there is no symptom, but the evidence weighs enough", ""),
+    PromotionReason.MERGED: ("an episode that people know of has become part of this one", ""),
+    PromotionReason.RESOLVED: (
+        "a person has resolved its incident, and nothing has begun since that was not known then",
+        "A new symptom",
+    ),
+}
+"""What a reason means, and what would change it; the words of ``docs/reasons.md``."""
 LEAST_SCORE = 0.6
 LEAST_BAND = score.Band.HIGH
 LEAST_DETECTIONS = 2

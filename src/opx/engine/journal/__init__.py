@@ -4,6 +4,6 @@
 ``replay`` puts together again what they say.
 """
 
-from opx.engine.journal.entries import SUPPRESSED, entry, suppressed
+from opx.engine.journal.entries import SUPPRESSED, WAITS, entry, suppressed, waits, waits_of
 
-__all__ = ["SUPPRESSED", "entry", "suppressed"]
+__all__ = ["SUPPRESSED", "WAITS", "entry", "suppressed", "waits", "waits_of"]

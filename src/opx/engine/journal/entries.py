@@ -12,14 +12,28 @@ from typing import Any
 
 from opx.core.base import canonical
 from opx.core.base.time import Ms
+from opx.core.correlate.episode import Group
 from opx.engine.ports import Entry, ReadTx, Where
 
 SUPPRESSED = "finding.suppressed"
+WAITS = "episode.waits"
+"""Its ``promotion`` says why no incident came of an episode; ``finding``: what had come to it."""
 
 
 def entry(at: Ms, subject: str, kind: str, actor: str, **body: object) -> Entry:
     """One entry. ``body`` may hold any value that has a canonical JSON form."""
     return Entry(at=at, subject=subject, kind=kind, actor=actor, body=canonical.plain(body))
+
+
+def waits_of(group: Group) -> str:
+    """The subject of what waits of a service."""
+    return f"{group.environment}/{group.service}"
+
+
+def waits(tx: ReadTx, subject: str) -> Entry | None:
+    """The newest that waits there."""
+    where = Where("subject", "eq", subject), Where("kind", "eq", WAITS)
+    return next(iter(tx.find(Entry, *where, order="-seq", limit=1)), None)
 
 
 def suppressed(tx: ReadTx, before: int, limit: int, service: str = "") -> list[dict[str, Any]]:

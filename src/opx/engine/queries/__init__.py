@@ -38,6 +38,7 @@ from opx.engine.queries.pages import (
 )
 from opx.engine.queries.paging import Page
 from opx.engine.queries.predictions import predictions, predictions_score
+from opx.engine.queries.unanswered import why_of
 
 __all__ = [
     "ACTIVE",
@@ -69,4 +70,5 @@ __all__ = [
     "status",
     "stored_documents",
     "verified",
+    "why_of",
 ]

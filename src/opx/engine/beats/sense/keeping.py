@@ -174,7 +174,9 @@ class Keeping:
         fresh: list[Finding],
         now: Ms,
     ) -> list[Incident]:
-        """The incident that an episode without one becomes, journaled; or none."""
+        """The incident that an episode without one becomes, journaled; or none, and why."""
+        if promotion.verdict is PromotionVerdict.WAIT:
+            _waits(tx, episode, promotion, fresh, now)
         if promotion.verdict is not PromotionVerdict.OPEN:
             return []
         worst = min(fresh, key=lambda finding: finding.severity, default=None)
@@ -220,6 +222,18 @@ class Keeping:
         kind, first = "findings.attached", fresh[0]
         entry = journal.entry(now, after.id, kind, ACTOR, **counts, first=first, set=changed)
         tx.append(entry)
+
+
+def _waits(
+    tx: WriteTx, episode: Episode, promotion: Promotion, fresh: list[Finding], now: Ms
+) -> None:
+    """Say why nothing comes of an episode, once for each reason, however much comes to it."""
+    subject = journal.waits_of(episode.group)
+    last = journal.waits(tx, subject)
+    said = last.body["promotion"] if last is not None else {}
+    if (said.get("episode"), said.get("reason")) != (promotion.episode, promotion.reason):
+        told = {"promotion": promotion, "finding": fresh[-1] if fresh else None}
+        tx.append(journal.entry(now, subject, journal.WAITS, ACTOR, **told))
 
 
 def _list(tx: WriteTx, derived: Derived, correlated: correlate.Correlated) -> None:

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Why nothing came of what was seen of a service: for people who expected an incident."""
+
+from __future__ import annotations
+
+from opx.core.base import canonical
+from opx.core.base.time import DAY, Ms
+from opx.core.correlate.episode import Group
+from opx.core.incident.gate import SENTENCES
+from opx.core.incident.incident import PromotionReason
+from opx.core.ingest.signals import StoredEvent
+from opx.engine import journal
+from opx.engine.beats.case import Knowledge
+from opx.engine.ports import Entry, ReadTx, Where
+from opx.engine.queries.doing import came_to
+from opx.engine.queries.one import Plain
+from opx.engine.queries.pages import ACTIVE, Narrowed, decisions, incidents
+from opx.errors import BadInput, NotFound
+
+LOOKED_AT = 2_000
+"""Of the newest events of all services: those of the one are among them, or are not told."""
+MOST = 20
+"""Of its events in one answer, the newest."""
+
+
+def why_of(tx: ReadTx, knowledge: Knowledge, environment: str, service: str, now: Ms) -> Plain:
+    """The answer about the newest incident of a service that is open or of the last day; where
+    there is none, ``incident`` is None, and ``seen`` says what was seen and why nothing came of
+    it, ``events`` what was received for it in the last day, newest first. ``NotFound`` for a
+    service that nobody knows; ``BadInput`` where several environments have it."""
+    group = _group(tx, knowledge, environment, service)
+    found = _newest(tx, group, now)
+    about = {"environment": group.environment, "service": group.service}
+    if found is not None:
+        answer = {"items": decisions(tx, found), "runs": came_to(tx, found)}
+        return {**about, "incident": found, **answer, "seen": [], "events": []}
+    waits, events = journal.waits(tx, journal.waits_of(group)), _events(tx, group, now)
+    seen = [_seen(waits)] if waits is not None else []
+    return {**about, "incident": None, "items": [], "runs": [], "seen": seen, "events": events}
+
+
+def _group(tx: ReadTx, knowledge: Knowledge, environment: str, service: str) -> Group:
+    """The one that is meant: one that opx was taught, or that something was seen of."""
+    taught = {Group(*place) for place in knowledge.catalogue.services}
+    known = {
+        one for one in taught if one.service == service and environment in ("", one.environment)
+    }
+    if not known and environment:
+        group = Group(environment, service)
+        seen = journal.waits(tx, journal.waits_of(group)) is not None
+        known = {group} if seen or _of(tx, group) else set()
+    if not known:
+        raise NotFound(
+            f"there is no incident or service {service!r}",
+            hint="opx status names those it was taught; of others say ENV/SERVICE",
+        )
+    if len(known) > 1:
+        where = ", ".join(sorted(one.environment for one in known))
+        raise BadInput(f"{service!r} is in several environments: {where}", hint="ENV/SERVICE")
+    return known.pop()
+
+
+def _of(tx: ReadTx, group: Group) -> list[Plain]:
+    narrowed = Narrowed(environment=group.environment, service=group.service)
+    return incidents(tx, narrowed, 1).items
+
+
+def _newest(tx: ReadTx, group: Group, now: Ms) -> str | None:
+    for one in _of(tx, group):
+        if one["status"] in ACTIVE or one["opened_at"] >= now - DAY:
+            return str(one["id"])
+    return None
+
+
+def _seen(waits: Entry) -> Plain:
+    promotion = waits.body["promotion"]
+    means, change = SENTENCES[PromotionReason(promotion["reason"])]
+    finding = waits.body["finding"] or {}
+    return {
+        "at": waits.at,
+        "reason": promotion["reason"],
+        "score": promotion["score"],
+        "sentences": [
+            f"No incident: {means}.",
+            *([f"{change} would change it."] if change else []),
+        ],
+        "finding": {name: finding.get(name) for name in ("id", "rule", "kind", "summary")},
+    }
+
+
+def _events(tx: ReadTx, group: Group, now: Ms) -> list[Plain]:
+    late = Where("event.received_at", "ge", now - DAY)
+    newest = tx.find(StoredEvent, late, order="-event.received_at", limit=LOOKED_AT)
+    of = [
+        row.event
+        for row in newest
+        if Group(row.event.identity.environment, row.event.identity.service) == group
+    ]
+    return [canonical.plain(event) for event in of[:MOST]]
