@@ -74,8 +74,7 @@ class _Scorer:
         merged, forgotten = miner.merged, miner.forgotten
         template = miner.add(text)
         if miner.merged != merged:
-            aliases = miner.aliases()
-            known.rename(lambda kind: aliases.get(kind, kind))
+            known.rename(miner.renames())
         if miner.forgotten != forgotten:
             self.tell(miner.gone)
         surprise = max(0.0, 1 - known.expected)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from hypothesis import given, settings
@@ -151,10 +152,44 @@ def test_templates_that_become_one_are_no_burst() -> None:
         for key in keys:
             counted.take(key, T + minute * MINUTE)
     counted.tick(T + 2 * MINUTE + rates.GRACE)
-    assert counted.rename(lambda id: "a") == []
+    assert counted.rename({"b": "a"}) == []
 
     [track] = counted.tracks.values()
     assert (track.usual, track.counts) == ([2, 2], {T + 2 * MINUTE: 2})
+
+
+IDS = st.sampled_from("abcdefgh")
+RENAMES = [{"b": "a"}, {"d": "c", "a": "c"}, {"h": "g", "f": "g"}]
+
+
+@given(st.lists(st.tuples(IDS, st.sampled_from("xyz"))), st.lists(st.frozensets(IDS, min_size=1)))
+def test_a_merge_renames_a_template_wherever_it_is_known(
+    lines: list[tuple[str, str]], sets: list[frozenset[str]]
+) -> None:
+    """Also what was renamed before, and after a restart."""
+    known, requests, counted = Known(), Sessions(), Rates()
+    for kind in sets:
+        known.take(" ".join(sorted(kind)))
+    for id, request in lines:
+        requests.take(("prod", "shop", request), id, T)
+        counted.take(("prod", "shop", id), T)
+    for renames in RENAMES:
+        for one in (known, requests, counted):
+            one.rename(renames)
+        known, requests = Known.load(known.save()), Sessions.load(requests.save())
+        counted = Rates.load(counted.save())
+    last = dict(zip("abcdefgh", "cccceggg", strict=True))
+
+    merged = Counter(" ".join(sorted({last[id] for id in kind})) for kind in sets)
+    assert known.counts == merged
+    assert known.once == list(merged.values()).count(1)
+    assert {key[2]: list(one.templates) for key, one in requests.open.items()} == {
+        name: list(dict.fromkeys(last[id] for id, request in lines if request == name))
+        for name in {request for _, request in lines}
+    }
+    assert {key[2]: one.counts[T] for key, one in counted.tracks.items()} == Counter(
+        last[id] for id, _ in lines
+    )
 
 
 def shares_of(state: LogState, minutes: range, errors: int) -> list[Finding]:

@@ -163,14 +163,11 @@ class Siblings:
         """The oldest template that has a hole wherever it is not this key, else nothing."""
         form = self.by_form.get(_form(key), {})
         for number, atoms in islice(form.items(), 2 * CROWD):
-            kept = 0
             for ours, theirs in zip(key[1], atoms, strict=True):
-                if ours == theirs:
-                    kept += _is_word(ours)
-                elif theirs != HOLE:
+                if ours != theirs and theirs != HOLE:
                     break
             else:
-                if kept >= KEPT_WORDS:
+                if _words(atoms) >= KEPT_WORDS:
                     return number
         return None
 

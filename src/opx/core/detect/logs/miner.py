@@ -68,7 +68,8 @@ class Template:
 @dataclass(slots=True)
 class Miner:
     """``templates`` by number. ``made``, ``merged``, ``forgotten``: how many ever were. ``gone``:
-    what was forgotten when there was no room the last time."""
+    what was forgotten when there was no room the last time. ``joined``: what became part of
+    another at the last line that had a key of its own."""
 
     templates: dict[int, Template] = field(default_factory=dict)
     made: int = 0
@@ -76,6 +77,7 @@ class Miner:
     forgotten: int = 0
     most: int = MOST_TEMPLATES
     gone: list[Template] = field(default_factory=list)
+    joined: list[Template] = field(default_factory=list)
     _by_key: dict[str, Template] = field(default_factory=dict)
     _by_skeleton: dict[bytes, Template] = field(default_factory=dict)
     _siblings: Siblings = field(default_factory=Siblings)
@@ -99,9 +101,10 @@ class Miner:
         """The templates that are part of no other, the oldest first."""
         return (template for template in self.templates.values() if template.parent is None)
 
-    def aliases(self) -> dict[str, str]:
-        """The ids of those that became part of another, and of what they are part of by now."""
-        return {one.id: one.root().id for one in self.templates.values() if one.parent}
+    def renames(self) -> dict[str, str]:
+        """The ids of those that ``joined``, and of what they are part of: all that the line which
+        changed ``merged`` has changed."""
+        return {one.id: one.root().id for one in self.joined}
 
     def save(self) -> dict[str, Any]:
         """The state in its plain form."""
@@ -171,6 +174,7 @@ class Miner:
 
     def _merge(self, template: Template) -> None:
         """Make one of it and those that it is one with, until there are none."""
+        self.joined = []
         while len(together := self._siblings.together(template.key)) > 1:
             template = self._one([self.templates[number] for number in together])
             name = masking.joined(*template.key)
@@ -186,6 +190,7 @@ class Miner:
         for younger in others:
             _join(oldest, younger)
         self.merged += len(others)
+        self.joined += others
         self._siblings.add(oldest.key, oldest.number)
         return oldest
 

@@ -10,9 +10,11 @@ service is young, never call new what it may have forgotten, and never hold more
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from opx.core.detect.logs.places import Places, Renames
 
 WARM_UP = 200
 """So many must have come before the first that is told: enough to see a rate of 1 %."""
@@ -24,15 +26,17 @@ MOST_KNOWN = 8_192
 
 @dataclass(slots=True)
 class Known:
-    """What one writer is known for. ``total``: how many came, ``counts``: of each kind; ``once``:
-    kinds that came once. ``forgotten``: kinds there was no room for; from the first on nothing is
-    told, as it might be one of them that is back."""
+    """What one writer is known for. A kind is the id of a template, or those of a set, with blanks
+    between them. ``total``: how many came, ``counts``: of each kind; ``once``: kinds that came
+    once. ``forgotten``: kinds there was no room for; from the first on nothing is told, as it
+    might be one of them that is back."""
 
     total: int = 0
     once: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     forgotten: int = 0
     most: int = MOST_KNOWN
+    _sets: Places[str] = field(default_factory=Places)
 
     @property
     def expected(self) -> float:
@@ -46,19 +50,16 @@ class Known:
         odd = before == 0 and sure and self.expected <= RARE
         if before == 0 and len(self.counts) >= self.most:
             self._forget()
-        self.counts[kind] = before + 1
+        self._count(kind, 1)
         self.total += 1
-        self.once += (before == 0) - (before == 1)
         return odd
 
-    def rename(self, new: Callable[[str], str]) -> None:
+    def rename(self, renames: Renames) -> None:
         """Kinds that turned out to be one are one from now on."""
-        counts: dict[str, int] = {}
-        for kind, count in self.counts.items():
-            name = new(kind)
-            counts[name] = counts.get(name, 0) + count
-        self.counts = counts
-        self.once = sum(count == 1 for count in counts.values())
+        alone = [id for id in renames if id in self.counts]
+        for kind in alone + self._sets.of(renames):
+            ids = {renames.get(id, id) for id in kind.split(" ")}
+            self._count(" ".join(sorted(ids)), self._drop(kind))
 
     def save(self) -> dict[str, Any]:
         return {
@@ -70,13 +71,29 @@ class Known:
     @classmethod
     def load(cls, saved: Mapping[str, Any]) -> Known:
         pairs: Iterable[tuple[str, int]] = saved["counts"]
-        counts = dict(pairs)
-        once = sum(count == 1 for count in counts.values())
-        return cls(total=saved["total"], once=once, counts=counts, forgotten=saved["forgotten"])
+        known = cls(total=saved["total"], forgotten=saved["forgotten"])
+        for kind, count in pairs:
+            known._count(kind, count)
+        return known
 
     def _forget(self) -> None:
         """The quarter that came least often goes, the oldest of them first."""
         rarest = sorted(self.counts, key=lambda kind: self.counts[kind])[: self.most // 4 + 1]
         for kind in rarest:
-            self.once -= self.counts.pop(kind) == 1
+            self._drop(kind)
         self.forgotten += len(rarest)
+
+    def _count(self, kind: str, more: int) -> None:
+        before = self.counts.get(kind, 0)
+        if not before and " " in kind:
+            self._sets.add(kind.split(" "), kind)
+        self.counts[kind] = before + more
+        self.once += (before + more == 1) - (before == 1)
+
+    def _drop(self, kind: str) -> int:
+        """It is known no more; how often it came."""
+        count = self.counts.pop(kind)
+        self.once -= count == 1
+        if " " in kind:
+            self._sets.remove(kind.split(" "), kind)
+        return count

@@ -11,12 +11,13 @@ told by those counts themselves, and by the chance that is in any count (its squ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 from opx.core.base.time import MINUTE, SECOND, Ms
+from opx.core.detect.logs.places import Places, Renames
 from opx.core.detect.ruled.logs import SPREAD
 
 WINDOW: Ms = MINUTE
@@ -67,14 +68,16 @@ class Change:
 
 @dataclass(slots=True)
 class Rates:
-    """``tracks``, the least recently seen first. ``closed``: until when every window is closed.
-    ``late``: lines of closed windows. ``forgotten``: tracks there was no room for."""
+    """``tracks``, the least recently seen first; a new name counts as seen. ``closed``: until when
+    every window is closed. ``late``: lines of closed windows. ``forgotten``: tracks there was no
+    room for."""
 
     tracks: dict[Key, Track] = field(default_factory=dict)
     closed: Ms = -1
     late: int = 0
     forgotten: int = 0
     most: int = MOST_TRACKS
+    _places: Places[Key] = field(default_factory=Places)
 
     def take(self, key: Key, at: Ms) -> Key | None:
         """Count one line at ``at``; whose track had to go to make room, if it was told of."""
@@ -85,8 +88,9 @@ class Rates:
             if len(self.tracks) >= self.most:
                 self.forgotten += 1
                 oldest = next(iter(self.tracks))
-                gone = oldest if self.tracks.pop(oldest).told else None
+                gone = oldest if self._drop(oldest).told else None
             track = Track(next=max(start, self.closed))
+            self._places.add(key[2:], key)
         self.tracks[key] = track
         if start < self.closed:
             self.late += 1
@@ -106,19 +110,20 @@ class Rates:
         for key, track in sorted(self.tracks.items()):
             changes += _close(key, track, until)
             if len(track.usual) == HISTORY and not any(track.usual) and not track.told:
-                del self.tracks[key]
+                self._drop(key)
         return changes
 
-    def rename(self, new: Callable[[str], str]) -> list[Key]:
+    def rename(self, renames: Renames) -> list[Key]:
         """Templates that are one are counted as one; those told of that are no more."""
         gone: list[Key] = []
-        tracks, self.tracks = self.tracks, {}
-        for key, track in tracks.items():
-            name = (*key[:2], new(key[2]))
+        for key in self._places.of(renames):
+            track = self._drop(key)
+            gone += [key] if track.told else []
+            track.told = False
+            name = (*key[:2], renames[key[2]])
             other = self.tracks.get(name)
-            gone += [key] if track.told and name != key else []
-            track.told = track.told and name == key
             self.tracks[name] = track if other is None else _sum(other, track)
+            self._places.add(name[2:], name)
         return gone
 
     def save(self) -> dict[str, Any]:
@@ -141,8 +146,14 @@ class Rates:
         rates = cls(closed=saved["closed"], late=saved["late"], forgotten=saved["forgotten"])
         for (environment, service, id), next, counts, usual, odd, told in saved["tracks"]:
             track = Track(next=next, counts=dict(counts), usual=list(usual), odd=odd, told=told)
-            rates.tracks[environment, service, id] = track
+            key = environment, service, id
+            rates.tracks[key] = track
+            rates._places.add((id,), key)
         return rates
+
+    def _drop(self, key: Key) -> Track:
+        self._places.remove(key[2:], key)
+        return self.tracks.pop(key)
 
 
 def deviations(count: int, usual: list[int]) -> float:

@@ -10,11 +10,12 @@ set is new is for ``novelty`` to say. It must never hold more sessions than its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from opx.core.base.time import MINUTE, Ms
+from opx.core.detect.logs.places import Places, Renames
 
 FIELDS = (
     "session_id", "session", "correlation_id", "request_id", "trace_id", "traceId", "requestId",
@@ -47,6 +48,7 @@ class Sessions:
     open: dict[Key, Session] = field(default_factory=dict)
     cut: int = 0
     most: int = MOST_SESSIONS
+    _places: Places[Key] = field(default_factory=Places)
 
     def take(self, key: Key, id: str, now: Ms) -> tuple[Key, Session] | None:
         """One line more; the session that had to end for it, if one had to."""
@@ -56,12 +58,13 @@ class Sessions:
             session = Session(seen_at=now)
             if len(self.open) >= self.most:
                 oldest = next(iter(self.open))
-                ended = oldest, self.open.pop(oldest)
+                ended = oldest, self._end(oldest)
                 self.cut += 1
         self.open[key] = session
         session.seen_at = max(now, session.seen_at)
-        if len(session.templates) < MOST_TEMPLATES:
+        if id not in session.templates and len(session.templates) < MOST_TEMPLATES:
             session.templates[id] = None
+            self._places.add((id,), key)
         return ended
 
     def tick(self, now: Ms) -> list[tuple[Key, Session]]:
@@ -70,15 +73,16 @@ class Sessions:
         for key, session in self.open.items():
             if session.seen_at + SILENCE > now:
                 break
-            ended.append((key, session))
-        for key, _ in ended:
-            del self.open[key]
-        return ended
+            ended.append(key)
+        return [(key, self._end(key)) for key in ended]
 
-    def rename(self, new: Callable[[str], str]) -> None:
+    def rename(self, renames: Renames) -> None:
         """Templates that are one are one from now on."""
-        for session in self.open.values():
-            session.templates = dict.fromkeys(map(new, session.templates))
+        for key in self._places.of(renames):
+            session = self.open[key]
+            self._places.remove(session.templates, key)
+            session.templates = dict.fromkeys(renames.get(id, id) for id in session.templates)
+            self._places.add(session.templates, key)
 
     def save(self) -> dict[str, Any]:
         sessions = [[list(key), one.seen_at, list(one.templates)] for key, one in self.open.items()]
@@ -89,8 +93,15 @@ class Sessions:
         sessions = cls(cut=saved["cut"])
         for (environment, service, id), seen_at, templates in saved["open"]:
             session = Session(seen_at=seen_at, templates=dict.fromkeys(templates))
-            sessions.open[environment, service, id] = session
+            key = environment, service, id
+            sessions.open[key] = session
+            sessions._places.add(session.templates, key)
         return sessions
+
+    def _end(self, key: Key) -> Session:
+        session = self.open.pop(key)
+        self._places.remove(session.templates, key)
+        return session
 
 
 def id_of(fields: Mapping[str, str]) -> str | None:
@@ -101,8 +112,3 @@ def id_of(fields: Mapping[str, str]) -> str | None:
 def kind_of(session: Session) -> str:
     """The set of its templates, as one word."""
     return " ".join(sorted(session.templates))
-
-
-def renamed(kind: str, roots: Mapping[str, str]) -> str:
-    """The same set, of what its templates are part of by now."""
-    return " ".join(sorted({roots.get(id, id) for id in kind.split(" ")}))

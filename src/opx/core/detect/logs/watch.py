@@ -146,18 +146,12 @@ def _session(state: LogState, key: sessions.Key, session: Session, now: Ms) -> l
 
 def _rename(state: LogState, now: Ms) -> list[Finding]:
     """Templates have become one: whatever is known of any of them is known of that one."""
-    roots = state.miner.aliases()
-
-    def new(id: str) -> str:
-        return roots.get(id, id)
-
-    for known in state.templates.values():
-        known.rename(new)
-    for known in state.sets.values():
-        known.rename(lambda kind: sessions.renamed(kind, roots))
-    state.sessions.rename(new)
+    renames = state.miner.renames()
+    for known in (*state.templates.values(), *state.sets.values()):
+        known.rename(renames)
+    state.sessions.rename(renames)
     edges: list[Finding] = []
-    for key in state.rates.rename(new):
+    for key in state.rates.rename(renames):
         edges += _withdrawn(state, (saying.RATE, *key), now)
     return edges
 
