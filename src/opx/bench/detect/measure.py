@@ -11,9 +11,8 @@ from opx.bench.detect import (
     ahead,
     causes,
     fleet,
-    flood,
+    kept,
     metrics,
-    restart,
     simulated,
     templates,
 )
@@ -49,5 +48,5 @@ def measure(
         note = "left out: --streams 0"
         return [*found, Figure(name="simulated", unit="", measured=None, note=note)]
     found += simulated.measure(seed, tell) + ahead.measure(tell)
-    found += fleet.measure(streams, seed, tell) + flood.measure(streams, tell)
-    return found + restart.measure(streams, seed, tell)
+    found += fleet.measure(streams, seed, tell) + kept.flood(streams, tell)
+    return found + kept.restart(streams, seed, tell)
