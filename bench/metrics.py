@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The metric detector by itself: points a second, state per stream, restart, a healthy fleet.
+"""The metric detector by itself: points a second, state per stream, a healthy fleet.
 
-``python bench/metrics.py [speed] [restart] [single] [fleet] [faults] [--hours H] [--streams N]``.
+``python bench/metrics.py [speed] [single] [fleet] [faults] [--hours H] [--streams N]``.
 One process, one thread, batches that are parsed already, time of that core. ``fleet``: a day
 of the simulator's streams with nothing wrong, a point every 15 s. What is flagged, by noise, and
 what people would be told is counted. ``faults``: the same with some that are broken, and how
@@ -12,7 +12,6 @@ many of those are told.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 
 import numpy as np
@@ -20,7 +19,6 @@ import numpy as np
 from opx.core.base.time import HOUR
 from opx.core.detect.metrics.fields import LEVEL
 from opx.core.detect.metrics.held import Turn
-from opx.core.detect.metrics.odd import Odd
 from opx.core.detect.metrics.state import MetricState
 from opx.core.detect.metrics.stream import step
 from opx.core.ingest.signals import MetricBatch
@@ -135,32 +133,6 @@ def speed(streams: int) -> None:
     print(f"EWMA and mean deviation: {points / spent:,.0f} points/s ({odd.sum()} odd)")
 
 
-def restart(streams: int) -> None:
-    state, batches = warm(streams, 400)
-    began = time.process_time()
-    saved = state.save()
-    between = time.process_time()
-    loaded = MetricState.load(saved)
-    ended = time.process_time()
-    same = all(
-        np.array_equal(step(state, batch).score, step(loaded, batch).score) for batch in batches
-    )
-    print(
-        f"restart: save {between - began:.3f} s, load {ended - between:.3f} s,"
-        f" {sum(array.nbytes for array in saved.values()) / streams:,.0f} bytes a stream,"
-        f" scores after it identical: {same}"
-    )
-    began = time.process_time()
-    row = json.dumps(Odd(state=state).save())
-    between = time.process_time()
-    Odd.load(json.loads(row))
-    ended = time.process_time()
-    print(
-        f"  as the service's row of {len(row) / 1e6:.1f} MB:"
-        f" save {between - began:.3f} s, load {ended - between:.3f} s"
-    )
-
-
 def single(points: int = 20_000) -> None:
     """All points of one stream in one batch: each has to wait for the one before it."""
     rng = np.random.default_rng(3)
@@ -174,14 +146,13 @@ def single(points: int = 20_000) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", nargs="*", default=["speed", "restart", "single"])
+    parser.add_argument("what", nargs="*", default=["speed", "single"])
     parser.add_argument("--hours", type=float, default=24)
     parser.add_argument("--streams", type=int, default=10_000)
     asked = parser.parse_args()
     for what in asked.what:
         {
             "speed": lambda: speed(asked.streams),
-            "restart": lambda: restart(asked.streams),
             "single": single,
             "faults": lambda: faults(min(asked.streams, 4_000), min(asked.hours, 8)),
             "fleet": lambda: healthy(asked.streams, asked.hours),

@@ -55,7 +55,8 @@ def detect(
     ] = None,
     as_json: show.AsJson = False,
     streams: Annotated[
-        int, typer.Option(min=0, help="Healthy streams that are watched for a day; 0: none.")
+        int,
+        typer.Option(min=0, help="Healthy streams, watched for a day; 0: simulate nothing."),
     ] = fleet.STREAMS,
     seed: Annotated[int, typer.Option(help="Draws the intervals, the fleet and the cuts.")] = 1,
     plot: Annotated[
@@ -63,7 +64,7 @@ def detect(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The picture to write.")] = None,
 ) -> None:
-    """Measure the detectors on public data and on a healthy fleet; or draw one stream."""
+    """Measure the detectors on public and on simulated data; or draw one stream."""
     if plot is None and out is None:
         found = measure.measure(data, SCORERS, streams, seed, bench.teller())
         raise typer.Exit(bench.conclude(found, {}, seed, as_json))

@@ -7,7 +7,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from opx.bench.detect import causes, fleet, flood, metrics, templates
+from opx.bench.detect import (
+    ahead,
+    causes,
+    fleet,
+    kept,
+    metrics,
+    simulated,
+    templates,
+)
 from opx.bench.detect.scorers import Scorers
 from opx.bench.figures import Figure, Tell
 from opx.errors import BadInput
@@ -24,8 +32,8 @@ def measure(
     data: Path | None, scorers: Scorers, streams: int, seed: int, tell: Tell
 ) -> list[Figure]:
     """``data``: the folder of the sets, None for none. ``streams``: of the healthy fleet, 0 for
-    none. What is left out is a figure that was not measured. ``BadInput``: ``data`` is no
-    folder, or a set in it is not laid out as published."""
+    nothing simulated at all. What is left out is a figure that was not measured. ``BadInput``:
+    ``data`` is no folder, or a set in it is not laid out as published."""
     if data is not None and not data.is_dir():
         raise BadInput(f"{data} is not a folder")
     found: list[Figure] = []
@@ -36,6 +44,9 @@ def measure(
         else:
             why = f"left out: {data} has no {name}/" if data else "left out: no --data"
             found.append(Figure(name=name, unit="", measured=None, note=why))
-    if streams:
-        return found + fleet.measure(streams, seed, tell) + flood.measure(streams, tell)
-    return [*found, Figure(name="fleet", unit="", measured=None, note="left out: --streams 0")]
+    if not streams:
+        note = "left out: --streams 0"
+        return [*found, Figure(name="simulated", unit="", measured=None, note=note)]
+    found += simulated.measure(seed, tell) + ahead.measure(tell)
+    found += fleet.measure(streams, seed, tell) + kept.flood(streams, tell)
+    return found + kept.restart(streams, seed, tell)

@@ -12,16 +12,16 @@ groups that no ``Service`` document connects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from opx.core.base import circles
 from opx.core.base.time import Ms
 from opx.core.correlate.episode import Group
 from opx.core.ingest.services import Catalogue
 
 Callees: TypeAlias = Callable[[Group], Iterable[Group]]
-_Graph: TypeAlias = Mapping[Group, list[Group]]
 _Rank: TypeAlias = tuple[Ms, str, str]
 
 
@@ -91,48 +91,8 @@ def roots(ill: Mapping[Group, Ms], callees: Callees) -> dict[Group, Group]:
 
     down = {group: [one for one in callees(group) if one in ill] for group in ill}
     root: dict[Group, Group] = {}
-    for circle in _circles(down):
+    for circle in circles.circles(down):
         below = [root[one] for group in circle for one in down[group] if one not in circle]
         oldest = min(below or circle, key=rank)
         root.update(dict.fromkeys(circle, oldest))
     return root
-
-
-def _circles(down: _Graph) -> Iterator[set[Group]]:
-    """The strongly connected components, callees before their callers (Tarjan 1972),
-    without recursion: a chain of dependencies may be long."""
-    number: dict[Group, int] = {}
-    low: dict[Group, int] = {}
-    path: list[Group] = []
-    on_path: set[Group] = set()
-    for start in down:
-        if start in number:
-            continue
-        walk = [(start, iter(down[start]))]
-        while walk:
-            group, rest = walk[-1]
-            if group not in number:
-                number[group] = low[group] = len(number)
-                path.append(group)
-                on_path.add(group)
-            one = next(rest, None)
-            if one is None:
-                walk.pop()
-                if walk:
-                    caller = walk[-1][0]
-                    low[caller] = min(low[caller], low[group])
-                if low[group] == number[group]:
-                    yield _cut(path, on_path, group)
-            elif one not in number:
-                walk.append((one, iter(down[one])))
-            elif one in on_path:
-                low[group] = min(low[group], number[one])
-
-
-def _cut(path: list[Group], on_path: set[Group], head: Group) -> set[Group]:
-    circle = set()
-    while head not in circle:
-        one = path.pop()
-        on_path.discard(one)
-        circle.add(one)
-    return circle

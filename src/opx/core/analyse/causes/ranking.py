@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from opx.core.analyse.causes import reading, shifts, walk
 from opx.core.analyse.causes.case import Case
+from opx.core.analyse.causes.reach import Reach
 from opx.core.analyse.causes.reading import Kind
 from opx.core.analyse.causes.shifts import Presence, Shift
 from opx.core.analyse.causes.walk import SYMPTOMS, Scene, Shares
@@ -101,7 +102,7 @@ def rank(case: Case) -> list[Cause]:
     }
     scene = _scene(case, shifts.presences(case, tracks, mask), moved)
     start, surely = _start(case, moved)
-    reach = _Reach(scene)
+    reach = Reach(scene)
     weighed = dict.fromkeys(scene.callees, 0.0)
     for (node, kind), belief in walk.absorbed(scene, start).items():
         weighed[node] += belief * reach.covered(node, kind) ** COVERS
@@ -125,12 +126,14 @@ def _scene(
     for caller, called in callees.items():
         for callee in called:
             callers[callee].append(caller)
+    traffic = {node: max(0.0, s.came) for (node, kind), s in moved.items() if kind is Kind.LOAD}
     return Scene(
         callees=callees,
         callers=callers,
         presence=presence,
         shifts=moved,
-        traffic={node: max(0.0, s.came) for (node, kind), s in moved.items() if kind is Kind.LOAD},
+        traffic=traffic,
+        asked={node: sum(traffic.get(one, 0.0) for one in callers[node]) for node in traffic},
     )
 
 
@@ -150,37 +153,7 @@ def _start(case: Case, moved: Mapping[tuple[str, Kind], Shift]) -> tuple[Shares,
     return {state: proof / total for state, proof in start.items()}, max(start.values())
 
 
-class _Reach:
-    """How much of all the trouble a cause at a node explains: what is at the node and at all
-    who depend on it; for a surge of traffic, also at all it calls and who depends on those."""
-
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
-        self._ill: dict[str, float] = {}
-        for (node, kind), moved in scene.shifts.items():
-            if kind in SYMPTOMS:
-                self._ill[node] = max(self._ill.get(node, 0.0), moved.proof)
-        self._total = sum(self._ill.values())
-
-    def covered(self, node: str, kind: Kind) -> float:
-        """0 to 1."""
-        if not self._total:
-            return 1.0
-        hit = _closure(self._scene.callees, [node]) if kind is Kind.LOAD else {node}
-        return sum(self._ill.get(n, 0.0) for n in _closure(self._scene.callers, hit)) / self._total
-
-
-def _closure(edges: Mapping[str, Iterable[str]], start: Iterable[str]) -> set[str]:
-    found, waiting = set(start), list(start)
-    while waiting:
-        for other in edges[waiting.pop()]:
-            if other not in found:
-                found.add(other)
-                waiting.append(other)
-    return found
-
-
-def _evidence(case: Case, scene: Scene, reach: _Reach, node: str) -> Iterable[Evidence]:
+def _evidence(case: Case, scene: Scene, reach: Reach, node: str) -> Iterable[Evidence]:
     """For first, then against."""
     found = [
         _told(kind, moved)
@@ -213,7 +186,7 @@ def _told(kind: Kind, moved: Shift) -> Evidence:
     )
 
 
-def _surging(scene: Scene, node: str, reach: _Reach) -> float:
+def _surging(scene: Scene, node: str, reach: Reach) -> float:
     """What it explains by its traffic, if that rose."""
     load = scene.shifts.get((node, Kind.LOAD))
     return reach.covered(node, Kind.LOAD) if load is not None and load.proof > SURE else 0.0

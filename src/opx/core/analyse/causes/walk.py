@@ -10,6 +10,7 @@ the callers that send it. Cycles do no harm: something stays at every turn.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -42,13 +43,15 @@ Shares: TypeAlias = dict[State, float]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """What is known of every node. ``traffic``: requests while the target suffered; a node
-    whose traffic is not known has none here."""
+    whose traffic is not known has none here. ``asked``: of such a node, the traffic of all its
+    callers together."""
 
     callees: Mapping[str, Sequence[str]]
     callers: Mapping[str, Sequence[str]]
     presence: Mapping[str, Presence]
     shifts: Mapping[State, Shift]
     traffic: Mapping[str, float]
+    asked: Mapping[str, float]
 
     def risen(self, node: str) -> float | None:
         """How much its traffic rose, as a share. None: not known."""
@@ -60,9 +63,7 @@ class Scene:
         all its callers alike. 1 where traffic is not known."""
         if callee not in self.traffic or not self.traffic.get(caller):
             return 1.0
-        return self.traffic[callee] / sum(
-            self.traffic.get(other, 0.0) for other in self.callers[callee]
-        )
+        return self.traffic[callee] / self.asked[callee]
 
 
 def absorbed(scene: Scene, start: Shares) -> Shares:
@@ -91,23 +92,25 @@ def absorbed(scene: Scene, start: Shares) -> Shares:
     for _ in range(ROUNDS):
         kept += belief * staying
         moved = belief[here] * weight
-        belief = np.zeros(len(states))
-        np.add.at(belief, there, moved)
+        belief = np.bincount(there, moved, len(states))
     return dict(zip(states, kept.tolist(), strict=True))
 
 
 def demand(scene: Scene) -> dict[str, float]:
     """For each node the share (0 to 1) of its rise in traffic that came down from outside. A
     retry storm rises in the middle: there it is the consequence, not the cause."""
-    found = {node: 0.0 if scene.callers[node] else 1.0 for node in scene.callers}
-    for _ in range(len(found)):
-        new = {
-            node: max((_sent(scene, c, node) * found[c] for c in callers), default=1.0)
-            for node, callers in scene.callers.items()
-        }
-        if new == found:
-            break
-        found = new
+    found = {node: 0.0 if callers else 1.0 for node, callers in scene.callers.items()}
+    waiting = [(-1.0, node) for node, share in found.items() if share]
+    heapq.heapify(waiting)
+    while waiting:  # the largest share first, as Dijkstra (1959): it grows no more
+        lost, node = heapq.heappop(waiting)
+        if -lost < found[node]:
+            continue  # a larger one came after it had been noted
+        for callee in scene.callees[node]:
+            share = _sent(scene, node, callee) * -lost
+            if share > found[callee]:
+                found[callee] = share
+                heapq.heappush(waiting, (-share, callee))
     return found
 
 
