@@ -10,7 +10,10 @@ import os
 import threading
 from typing import Any
 
+from opx.adapters.wires import logs
 from opx.cli.score.logs import run
+from opx.core.ingest.signals import LogLine
+from opx.engine.intake import Incoming
 
 
 def score(data: bytes) -> tuple[list[Any], dict[str, Any]]:
@@ -106,3 +109,19 @@ def test_an_answer_does_not_wait_for_the_next_line() -> None:
         sender.close()
         assert "templates" in json.loads(receiver.readline())
         scoring.join()
+
+
+def test_no_secret_is_repeated_and_what_is_mined_is_what_the_service_keeps() -> None:
+    """A secret stands in no template, and each line's template has the words of what ``POST
+    /logs`` makes of it."""
+    lines = ["login of ann with password=hunter2 failed", "token ghp_" + "a1B2" * 9 + " refused"]
+    rows, table = score("\n".join(lines).encode())
+
+    body = json.dumps([{"message": line, "service": "a"} for line in lines]).encode()
+    kept = logs.parse(body, Incoming(now=1_767_225_600_000)).batch.items
+    told = b"\n".join(item.message.encode() for item in kept if isinstance(item, LogLine))
+    again, same = score(told)
+    assert (rows, table) == (again, same)
+    assert table[rows[0]["template"]]["text"] == "login of ann with password=<*> failed"
+    assert "hunter2" not in json.dumps(table)
+    assert "a1B2" not in json.dumps(table)

@@ -7,8 +7,9 @@ order: ``{"template": id, "score": 0..1, "anomaly": bool}``; the last line is ``
 {id: {"text": ..., "parent": id or null}}}``. An id may be part of another by the end: its
 parent says of which. ``anomaly`` is what ``core.detect.logs.novelty`` finds odd, the score is 1
 for what nobody would expect and falls with every line of a kind. A line that continues the one
-before it, as those of a stack trace do, has the answer of the record that it is part of. It
-must never fall over a line, whatever it holds, nor wait for one that is not there.
+before it, as those of a stack trace do, has the answer of the record that it is part of: of its
+first line, since the others have not come when it is answered. It must never fall over a line,
+whatever it holds, wait for one that is not there, or repeat a secret.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from opx.core.detect.logs.joining import Records
 from opx.core.detect.logs.masking import CONSIDERED
 from opx.core.detect.logs.miner import Miner, Template
 from opx.core.detect.logs.novelty import Known
+from opx.core.ingest import masking
 
 CHUNK = 1 << 18
 KEPT = 4 * CONSIDERED
@@ -58,7 +60,7 @@ class _Scorer:
 
     def line(self, line: bytes) -> str:
         """The answer to one more line."""
-        text = line[:KEPT].decode("utf-8", "replace")
+        text = masking.text(line[:KEPT].decode("utf-8", "replace"))
         if not self.records.continues(text):
             self.answer = self._record(text)
         return self.answer
