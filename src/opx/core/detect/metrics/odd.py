@@ -27,9 +27,6 @@ from opx.core.ingest.signals import MetricBatch, Series
 from opx.errors import Damaged
 
 FORM = 1
-MOST_STREAMS = 32_768
-"""Streams that are known at once, at 1.2 KB each: 40 MB to hold, and to write when it is saved.
-Beyond that the least useful go."""
 MOST_BEHIND = 262_144
 """Points that wait for a later tick than the next, of all streams together, at 20 bytes each."""
 
@@ -41,7 +38,7 @@ class Odd:
     scored ``packing.MOST_ALIKE`` of each stream at a time. ``skipped``: those for which there was
     no room there, which are never scored."""
 
-    state: MetricState = field(default_factory=lambda: MetricState(MOST_STREAMS))
+    state: MetricState = field(default_factory=MetricState)
     departures: Departures = field(default_factory=Departures)
     waiting: list[MetricBatch] = field(default_factory=list)
     count: int = 0
