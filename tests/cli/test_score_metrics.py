@@ -54,13 +54,17 @@ def test_a_bad_line_costs_itself_and_nothing_else() -> None:
         "",
         "{",
         "[1]",
-        '{"stream": "a", "timestamp": 1}',
-        '{"stream": "a", "timestamp": 1, "value": "x"}',
-        '{"stream": "a", "timestamp": 1, "value": null}',
-        '{"stream": "a", "timestamp": 1, "value": 1e999}',
+        '{"timestamp": 1, "value": 1}',
+        '{"stream": 7, "timestamp": 1, "value": 1}',
+        '{"stream": "a\\ud800", "timestamp": 1, "value": 1}',
+        '{"stream": "a", "timestamp": null, "value": 1}',
+        '{"stream": "a", "timestamp": NaN, "value": 1}',
+        '{"stream": "a", "timestamp": 1e999, "value": 1}',
+        '{"stream": "a", "timestamp": true, "value": 1}',
         '{"stream": "a", "timestamp": "2026-01-01T00:00:00", "value": 1}',
         '{"stream": "a", "timestamp": "yesterday", "value": 1}',
         '{"stream": "a", "timestamp": 99999999999999999, "value": 1}',
+        '{"stream": "a", "timestamp": 123456789012345678901234567890, "value": NaN}',
         "[" * 100_000,
         "\x00",
     ]
@@ -74,11 +78,66 @@ def test_a_bad_line_costs_itself_and_nothing_else() -> None:
     assert all(row["score"] == 0 for row in rows[0::2])
 
 
-def test_a_time_may_be_written_either_way() -> None:
-    """Text with a zone and milliseconds are the same, and come back as they were."""
-    rows, _ = scored(line("a", START, 1) + line("b", from_wire(START), 1))
+def test_a_point_without_a_value_scores_nothing_and_is_no_error() -> None:
+    """Whatever stands for the value: its stream and time come back, with a note, and the stream
+    goes on as if it had not come."""
+    values = ["NaN", '"NaN"', "Infinity", "-Infinity", "null", '"3.5"', "1e999", "-1e999", "true"]
+    lines = [f'{{"stream": "a", "timestamp": "{START}", "value": {one}}}\n' for one in values]
+    lines.append(f'{{"timestamp": "{START}", "stream": "a"}}\n')
+    good = [line("a", from_wire(START) + n * 1_000, n % 7 + 60.0 * (n == 300)) for n in range(400)]
 
-    assert [row["timestamp"] for row in rows] == [START, from_wire(START)]
+    rows, bad = scored("".join(good[:200] + lines + good[200:]))
+
+    assert bad == 0
+    missing = rows[200:-200]
+    assert [(row["stream"], row["timestamp"]) for row in missing] == [("a", START)] * len(lines)
+    assert all((row["score"], row["anomaly"]) == (0, False) for row in missing)
+    assert all(row["note"].startswith("the value is no") for row in missing)
+    assert rows[:200] + rows[-200:] == scored("".join(good))[0]
+    assert rows[-100]["anomaly"]
+
+
+def test_a_bad_line_that_says_whose_it_is_is_answered_with_that() -> None:
+    """A time that is none comes back as it was, and the stream with it."""
+    rows, bad = scored(line("a", "yesterday", 1) + line("b", "yesterday", None))
+
+    assert bad == 2
+    assert [(row["stream"], row["timestamp"]) for row in rows] == [
+        ("a", "yesterday"),
+        ("b", "yesterday"),
+    ]
+    assert all("yesterday" in row["error"] for row in rows)
+
+
+def test_a_flood_of_strangers_makes_nobody_forgotten_who_has_come_for_long() -> None:
+    """With room for 64 streams and 2,000 that come once each, ten that came 150 times are as well
+    known as without them."""
+    at, rng = from_wire(START), np.random.default_rng(1)
+    fleet = [
+        line(f"s{s}", at + n * 1_000, 50 + rng.normal(0, 1)) for n in range(150) for s in range(10)
+    ]
+    # lines long enough that the flood takes several reads
+    flood = [line(f"{'f' * 1_000}{n}", at + 151_000, 1.0) for n in range(2_000)]
+    last = [line(f"s{s}", at + 152_000, 500.0) for s in range(10)]
+
+    told = []
+    for text in ("".join(fleet + flood + last), "".join(fleet + last)):
+        out = io.BytesIO()
+        assert metrics.run(io.BufferedReader(io.BytesIO(text.encode())), out, most=64) == 0
+        told.append([json.loads(answer) for answer in out.getvalue().splitlines()][-10:])
+
+    assert told[0] == told[1]
+    assert all(row["score"] > 0 for row in told[0])
+
+
+def test_a_time_may_be_written_either_way() -> None:
+    """Text with a zone and milliseconds, with a fraction or none, are the same, and come back as
+    they were."""
+    at = from_wire(START)
+    rows, bad = scored("".join(line("a", time, 1) for time in (START, at, at + 0.75, float(at))))
+
+    assert bad == 0
+    assert [row["timestamp"] for row in rows] == [START, at, at + 0.75, at]
 
 
 def test_a_last_line_without_an_end_is_a_line() -> None:

@@ -22,7 +22,7 @@ from opx.core.base.reads import Answer, Probe, ProbeKind, ProbeRead
 from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.detect import alerts, events, probes
 from opx.core.detect.finding import ClearReason, Finding, FindingState
-from opx.core.detect.metrics import stream
+from opx.core.detect.metrics import packing, stream
 from opx.core.detect.metrics.odd import Odd
 from opx.core.detect.ruled import book
 from opx.core.detect.ruled.book import Book
@@ -641,6 +641,7 @@ Came = tuple[Ms, list[Block], bool]
 """When, which blocks, and whether the clock ticked in it."""
 odd_laws = settings(max_examples=60)
 PIECES = st.sampled_from([20, stream.PIECE])
+ALIKE = st.sampled_from([3, packing.MOST_ALIKE])
 
 
 @cache
@@ -708,15 +709,15 @@ def picked(points: MetricBatch, some: Any) -> MetricBatch:
 
 
 @odd_laws
-@given(log=odd_logs(), cuts=st.lists(st.integers(0, 24), max_size=5), piece=PIECES)
+@given(log=odd_logs(), cuts=st.lists(st.integers(0, 24), max_size=5), piece=PIECES, alike=ALIKE)
 def test_metric_points_of_one_time_cut_in_any_way_give_the_same_findings(
-    log: list[Came], cuts: list[int], piece: int
+    log: list[Came], cuts: list[int], piece: int, alike: int
 ) -> None:
     """As one commit, or as several of the same instant: the same edges, the same rows, the same
-    state, whether or not so many come that they cannot wait."""
+    state, whether or not so many come that they cannot wait, or that some have to."""
     whole, cut_up = Odds(), Odds()
 
-    with patch.object(stream, "PIECE", piece):
+    with patch.object(stream, "PIECE", piece), patch.object(packing, "MOST_ALIKE", alike):
         for came in log:
             points, at, ticked = blocks(came), came[0], came[2]
             whole.take(points, ticked, at)
@@ -735,15 +736,16 @@ def test_metric_points_of_one_time_cut_in_any_way_give_the_same_findings(
     saves=st.sets(st.integers(0, 20)),
     restarts=st.sets(st.integers(0, 20)),
     piece=PIECES,
+    alike=ALIKE,
 )
 def test_a_restart_of_the_metrics_changes_nothing(
-    log: list[Came], saves: set[int], restarts: set[int], piece: int
+    log: list[Came], saves: set[int], restarts: set[int], piece: int, alike: int
 ) -> None:
     """After any commit, wherever they were last saved: the same edges, rows and state, and what
     the replay finds again was known."""
     steady, restarted = Odds(), Odds()
 
-    with patch.object(stream, "PIECE", piece):
+    with patch.object(stream, "PIECE", piece), patch.object(packing, "MOST_ALIKE", alike):
         for number, came in enumerate(log):
             if number in saves:
                 restarted.save()

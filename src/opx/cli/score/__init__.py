@@ -24,7 +24,9 @@ def score_metrics() -> None:
     """Points on standard input, for each its score and whether it is an anomaly.
 
     A line in, a line out. In: {"stream": "cpu", "timestamp": 1767225600000, "value": 0.5}; the
-    timestamp is in ms or RFC 3339. Out: {"stream", "timestamp", "score": 0 to 1, "anomaly"}.
+    timestamp is in ms or RFC 3339. Out: {"stream", "timestamp", "score": 0 to 1, "anomaly"}. A
+    point without a value (null, NaN) scores 0 and has a "note". What is no point has an "error"
+    and no score, and the command ends with 1.
 
     opx score metrics < points.jsonl
     """

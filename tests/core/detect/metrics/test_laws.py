@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -129,6 +130,23 @@ def test_scale_and_offset_hardly_matter(seed: int, scale: float, offset: float) 
     other = step(MetricState(), batch(np.zeros(400), at, scale * value + offset)).score
 
     assert (np.abs(one - other) < 1e-9).mean() > 0.98
+
+
+@pytest.mark.parametrize("offset", [9.0, 64.0])
+def test_where_zero_lies_does_not_matter_to_a_gauge_that_rose_at_first(offset: float) -> None:
+    """From -10 up to -2, as degrees on a cold morning, then around there with one spike: the same
+    scores with a zero within that and with one far below it."""
+    rng = np.random.default_rng(1)
+    value = np.concatenate([np.linspace(-10, -2, 40), -2 + rng.normal(0, 0.1, 500)])
+    value[400] = 15.0
+    value = np.round(value * 64) / 64  # nothing is rounded when the offset is added
+    at = T + np.arange(540) * 60_000
+
+    one = step(MetricState(), batch(np.zeros(540), at, value)).score
+    other = step(MetricState(), batch(np.zeros(540), at, value + offset)).score
+
+    assert one[400] > 0.99
+    assert np.allclose(one, other, rtol=0, atol=1e-9)
 
 
 @laws

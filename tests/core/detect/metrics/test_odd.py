@@ -6,14 +6,19 @@ from __future__ import annotations
 import copy
 import json
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opx.core.base.time import SECOND, Ms
-from opx.core.detect.metrics import stream
+from opx.core.detect.metrics import odd as odd_module
+from opx.core.detect.metrics import packing, stream
 from opx.core.detect.metrics.odd import Odd
+from opx.core.detect.metrics.state import MetricState
 from opx.core.detect.metrics.stream import Scores
 from opx.core.ingest.signals import Identity, MetricBatch, Series
 from opx.errors import Damaged
@@ -143,6 +148,8 @@ def _changed(saved: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]:
         (("state", "place.bits"), ["<u8", [0], ""]),
         (("waiting", "sid"), ["<f8", [0], ""]),
         (("waiting", "at"), ["<i8", [0], ""]),
+        (("behind", "at"), ["<i8", [1], "AAAAAAAAAAA="]),
+        (("behind",), [1]),
         (("open",), [[1]]),
         (("open",), [["x", {}]]),
     ],
@@ -163,16 +170,100 @@ def test_what_is_damaged_is_said_to_be(path: tuple[Any, ...], to: Any) -> None:
         Odd.load({"something": "else"})
 
 
-def test_what_a_stream_sends_in_bulk_is_not_all_scored() -> None:
-    """Of three thousand points of one stream its newest 1,024 are, of another beside it all; the
-    rest is counted, and nothing is kept twice after a restart."""
+def bulk(sid: NDArray[Any] | list[int], value: NDArray[Any]) -> MetricBatch:
+    """Points a second apart."""
+    batch = points(sid, T, value)
+    batch.at[:] += np.arange(len(sid)) * SECOND
+    return batch
+
+
+def test_what_a_stream_sends_in_bulk_is_scored_a_piece_at_a_tick() -> None:
+    """Of 3,000 points of one stream 1,024 at each tick, of another beside it all at once; what
+    comes meanwhile waits for its turn, and nothing is kept twice after a restart."""
     odd = Odd()
     sid = [0, 1] * 500 + [0] * 2_500
-    batch = points(sid, T, np.arange(len(sid), dtype=np.float64))
-    batch.at[:] = T + np.arange(len(sid)) * SECOND
+    odd.take(bulk(sid, np.arange(len(sid))), known(2), T)
 
-    odd.take(batch, known(2), T)
-    odd.tick(known(2), T)
+    scored = []
+    for number in range(4):
+        odd.tick(known(2), T + number)
+        scored.append(odd.state.points)
+        if number == 0:
+            odd.take(points([0, 1], T + 10_000 * SECOND, [1.0, 2.0]), known(2), T)
+        odd = Odd.load(stored(odd))
 
-    assert (odd.state.points, odd.skipped, odd.taken) == (1_024 + 500, 3_000 - 1_024, 3_500)
-    assert Odd.load(stored(odd)).taken == 3_500
+    assert scored == [1_024 + 500, 2 * 1_024 + 501, 3_502, 3_502]
+    assert (odd.skipped, odd.taken, len(odd.behind)) == (0, 3_502, 0)
+
+
+@settings(max_examples=20)
+@given(
+    seed=st.integers(0, 1_000),
+    cuts=st.lists(st.integers(0, 4_500), max_size=6),
+    alike=st.sampled_from([100, packing.MOST_ALIKE]),
+    piece=st.sampled_from([1_000, stream.PIECE]),
+    restarts=st.sets(st.integers(0, 80)),
+)
+def test_bulk_scores_as_it_would_point_by_point(
+    seed: int, cuts: list[int], alike: int, piece: int, restarts: set[int]
+) -> None:
+    """4,500 points of three streams, one of which sends most of them: in any bodies, with ticks
+    and restarts between them, each has the score that it has when all are given to ``step``."""
+    rng = np.random.default_rng(seed)
+    sid, value = np.minimum(rng.integers(0, 20, 4_500), 2), rng.normal(0, 1, 4_500)
+    value[rng.random(4_500) < 0.005] *= 50
+    whole = bulk(sid, value)
+    expected = stream.step(MetricState(), whole)
+    said: list[tuple[MetricBatch, Scores]] = []
+    real = stream.step
+
+    def step(state: MetricState, batch: MetricBatch) -> Scores:
+        said.append((batch, real(state, batch)))
+        return said[-1][1]
+
+    odd, starts = Odd(), [0, *sorted(cuts), 4_500]
+    with (
+        patch.object(stream, "step", step),
+        patch.object(stream, "PIECE", piece),
+        patch.object(packing, "MOST_ALIKE", alike),
+    ):
+        for number in range(len(starts) - 1 + 4_500 // alike + 1):
+            if number < len(starts) - 1:
+                some = slice(starts[number], starts[number + 1])
+                odd.take(packing.part(whole, some), known(3), T)
+            odd.tick(known(3), T)
+            odd = Odd.load(stored(odd)) if number in restarts else odd
+
+    for one in range(3):
+        own = np.concatenate([found.score[batch.sid == one] for batch, found in said])
+        assert np.array_equal(own, expected.score[sid == one])
+    assert (expected.score > 0).any()
+
+
+def test_more_than_can_wait_is_skipped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for 500 points behind: of the streams that are far behind their oldest go, of the
+    one that is a little behind none, and its order stays."""
+    monkeypatch.setattr(odd_module, "MOST_BEHIND", 500)
+    said, odd = scores_of(monkeypatch), Odd()
+    sid = np.array([0] * 3_000 + [1] * 1_100 + [2] * 3_000)
+
+    odd.take(bulk(sid, np.arange(7_100)), known(3), T)
+    odd.tick(known(3), T)
+
+    assert len(said[0].score) == 3 * 1_024
+    counts = np.bincount(odd.behind.sid)
+    assert counts[1] == 76
+    assert counts[0] == counts[2]
+    assert 490 <= len(odd.behind) <= 500
+    assert odd.behind.value[odd.behind.sid == 0].tolist() == list(range(3_000 - counts[0], 3_000))
+    assert (odd.skipped + len(odd.behind), odd.taken) == (7_100 - 3 * 1_024, 7_100)
+
+
+def test_what_an_older_opx_saved_is_taken_up() -> None:
+    """It had nothing behind."""
+    odd = Odd()
+    odd.take(points([0, 1], T, [1.0, 2.0]), known(2), T)
+    saved = stored(odd)
+    del saved["behind"]
+
+    assert Odd.load(saved).taken == 2

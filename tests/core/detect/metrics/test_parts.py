@@ -169,6 +169,19 @@ def test_a_flood_of_streams_is_bounded_and_takes_its_own_place() -> None:
     assert len(state) + state.evicted == 1_003
 
 
+def test_strangers_who_come_all_at_once_leave_those_that_are_known() -> None:
+    """Twenty streams that have come for long are still there after a batch of a thousand others,
+    where there is room for 64."""
+    state = MetricState(most=64)
+    for n in range(200):
+        run(state, np.arange(20), [T + n * 60_000] * 20, np.ones(20))
+
+    run(state, np.arange(100, 1_100), [T] * 1_000, np.ones(1_000))
+
+    assert len(state) <= 64
+    assert (state.rows.find(np.arange(20)) >= 0).all()
+
+
 def test_a_batch_of_more_streams_than_are_kept_is_scored() -> None:
     """Every point has an answer, and no more streams are kept than may be."""
     state = MetricState(most=10)

@@ -2,11 +2,11 @@
 
 """What a stream is, a gauge or a counter, and what of it is looked at.
 
-Part of ``metrics``. A stream that rose ``RISES`` times and never fell, above zero, is taken
-for a counter: from then on its growth per second is looked at. A fall to less than half is
-a reset, and what it grew by since is not known: that point says nothing. Any other fall
-proves that it was a gauge, and it is one for good. What was learned of the one is
-forgotten when it turns out to be the other.
+Part of ``metrics``. A stream that rose ``RISES`` times and never fell is taken for a counter:
+from then on its growth per second is looked at, whose odds no other zero of its units changes.
+A fall to less than half, and not below zero, where no counter is, is a reset, and what it grew
+by since is not known: that point says nothing. Any other fall proves that it was a gauge, and
+it is one for good. What was learned of the one is forgotten when it turns out to be the other.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def read(f: Floats, at: Floats, value: Floats) -> tuple[Floats, Ints]:
     f[DOWNS] += grown < 0
     begun = f[DOWNS] == 0
     if begun.any():
-        begun &= (f[KIND] == GAUGE) & (f[UPS] >= RISES) & (f[RAW] >= 0)
+        begun &= (f[KIND] == GAUGE) & (f[UPS] >= RISES)
     looked_at, changed = value, begun
     counts = (begun | (f[KIND] == COUNTER)).nonzero()[0]
     if counts.size:
         seconds = (at[counts] - f[AT, counts]) / SECOND
         rate = np.where(seconds > 0, grown[counts] / np.where(seconds > 0, seconds, 1.0), np.nan)
         fell = grown[counts] < 0
-        reset = fell & (value[counts] <= f[RAW, counts] / 2)
+        reset = fell & (value[counts] >= 0) & (value[counts] <= f[RAW, counts] / 2)
         none = fell & ~reset
         f[KIND, counts] = np.where(none, GAUGE_FOR_GOOD, COUNTER)
         looked_at, changed = value.copy(), begun.copy()

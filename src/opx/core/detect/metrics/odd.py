@@ -5,7 +5,9 @@
 The top of ``metrics``: the state, the departures, and the points that wait to be scored
 together. Scores do not depend on how points are cut, so a chunk of the log costs nothing
 until the clock ticks; and where they are cut follows from the log alone, so that a replay
-does what was done. It must never forget a point that waits.
+does what was done. What a stream sends in bulk is scored a piece at each tick, in its order,
+so that nobody else is held up. It must never forget a point that waits, but for those that
+are too many to be kept, which are counted.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from opx.core.base.time import Ms
 from opx.core.detect.finding import Finding
@@ -23,27 +27,28 @@ from opx.core.ingest.signals import MetricBatch, Series
 from opx.errors import Damaged
 
 FORM = 1
-MOST_STREAMS = 32_768
-"""Streams that are known at once, at 1.2 KB each: 40 MB to hold, and to write when it is saved.
-Beyond that the least useful go."""
+MOST_BEHIND = 262_144
+"""Points that wait for a later tick than the next, of all streams together, at 20 bytes each."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Odd:
     """``waiting``: points to be scored at the next tick, or when there are ``stream.PIECE`` of
-    them; ``count``: how many that are. ``skipped``: points that came in bulk and were not
-    scored."""
+    them; ``count``: how many that are. ``behind``: points that came in bulk before those, to be
+    scored ``packing.MOST_ALIKE`` of each stream at a time. ``skipped``: those for which there was
+    no room there, which are never scored."""
 
-    state: MetricState = field(default_factory=lambda: MetricState(MOST_STREAMS))
+    state: MetricState = field(default_factory=MetricState)
     departures: Departures = field(default_factory=Departures)
     waiting: list[MetricBatch] = field(default_factory=list)
     count: int = 0
+    behind: MetricBatch = field(default_factory=lambda: packing.joined([]))
     skipped: int = 0
 
     @property
     def taken(self) -> int:
         """Points so far, those that wait too."""
-        return self.state.points + self.skipped + self.count
+        return self.state.points + self.skipped + self.count + len(self.behind)
 
     def take(self, points: MetricBatch, series: Mapping[int, Series], now: Ms) -> list[Finding]:
         """Let these wait. The edges of whole pieces, where there are enough for one: mostly
@@ -64,7 +69,7 @@ class Odd:
 
     def tick(self, series: Mapping[int, Series], now: Ms) -> list[Finding]:
         """The edges in what waits, and those that the time makes."""
-        if not self.count:
+        if not self.count and not len(self.behind):
             return self.departures.tick(now)
         points = packing.joined(self.waiting)
         self.waiting, self.count = [], 0
@@ -78,6 +83,7 @@ class Odd:
             "open": self.departures.save(),
             "skipped": self.skipped,
             "waiting": packing.pack_points(packing.joined(self.waiting)),
+            "behind": packing.pack_points(self.behind),
         }
 
     @classmethod
@@ -90,19 +96,36 @@ class Odd:
                 raise Damaged("the metric detector's state is of another form")
             arrays = {name: packing.unpacked(row) for name, row in saved["state"].items()}
             points = packing.unpack_points(saved["waiting"])
+            behind = saved.get("behind")  # which an older opx did not have
             return cls(
                 state=MetricState.load(arrays),
                 departures=Departures.load(saved["open"]),
                 waiting=[points] if len(points) else [],
                 count=len(points),
+                behind=packing.joined([]) if behind is None else packing.unpack_points(behind),
                 skipped=int(saved["skipped"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Damaged(f"the metric detector's state: {error!r}") from error
 
     def _score(self, points: MetricBatch, series: Mapping[int, Series], now: Ms) -> list[Finding]:
-        newest = packing.newest(points)
-        self.skipped += len(points) - len(newest)
-        points = newest
+        points = self._due(points)
         scores = stream.step(self.state, points)
         return self.departures.step(self.state, points, scores, series, now)
+
+    def _due(self, points: MetricBatch) -> MetricBatch:
+        """What is to be scored now, of what is behind and of ``points``, which come after it: the
+        first of every stream, the second, ... The others are behind then; if they are too many,
+        without those that the most of their stream follow."""
+        if not len(self.behind) and not packing.crowded(points):
+            return points
+        points = packing.joined([self.behind, points])
+        before, after = packing.ranks(points)
+        later = before >= packing.MOST_ALIKE
+        if later.sum() > MOST_BEHIND:
+            gone = later & (after >= np.partition(after[later], MOST_BEHIND)[MOST_BEHIND])
+            self.skipped += int(gone.sum())
+            later &= ~gone
+        self.behind = packing.part(points, later)
+        order = np.argsort(before, kind="stable")
+        return packing.part(points, order[before[order] < packing.MOST_ALIKE])

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from opx.core.ingest.signals import MetricBatch
 
 MOST_ALIKE = 1_024
-"""Points of one stream that are looked at together, the newest: a stream is taken a point after
-the other, so more of them at one go would hold up all others. What is sent in bulk is history."""
+"""Points of one stream that are looked at together: a stream is taken a point after the other, so
+more of them at one go would hold up all others."""
 _COLUMNS = {"sid": np.int32, "at": np.int64, "value": np.float64}
 _KINDS = "iuf"
 
@@ -64,20 +64,27 @@ def joined(batches: Sequence[MetricBatch]) -> MetricBatch:
     return MetricBatch(**columns)
 
 
-def part(points: MetricBatch, which: slice | NDArray[np.bool_]) -> MetricBatch:
+def part(points: MetricBatch, which: slice | NDArray[np.bool_] | NDArray[np.int64]) -> MetricBatch:
     """Copies, so that nothing holds the whole."""
     return MetricBatch(**{name: getattr(points, name)[which].copy() for name in _COLUMNS})
 
 
+def crowded(points: MetricBatch) -> bool:
+    """Whether some stream has more than ``MOST_ALIKE`` of them."""
+    if len(points) <= MOST_ALIKE:
+        return False
+    return int(np.unique(points.sid, return_counts=True)[1].max()) > MOST_ALIKE
+
+
+def ranks(points: MetricBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many of its stream come before each point, and how many after it."""
+    _, own, counts = np.unique(points.sid, return_inverse=True, return_counts=True)
+    order = np.argsort(own, kind="stable")
+    before = np.empty(len(own), np.int64)
+    before[order] = np.arange(len(own)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return before, counts[own] - before - 1
+
+
 def newest(points: MetricBatch) -> MetricBatch:
     """Without those of a stream that are followed by ``MOST_ALIKE`` others of it."""
-    if len(points) <= MOST_ALIKE:
-        return points
-    _, own, counts = np.unique(points.sid, return_inverse=True, return_counts=True)
-    if counts.max() <= MOST_ALIKE:
-        return points
-    order = np.argsort(own, kind="stable")
-    ends = np.cumsum(counts)
-    follow = np.empty(len(own), np.int64)
-    follow[order] = np.repeat(ends, counts) - np.arange(len(own)) - 1
-    return part(points, follow < MOST_ALIKE)
+    return part(points, ranks(points)[1] < MOST_ALIKE) if crowded(points) else points

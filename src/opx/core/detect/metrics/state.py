@@ -21,7 +21,9 @@ from opx.core.detect.metrics.rows import Rows
 from opx.core.detect.metrics.territory import Floats, Ints, Territory
 from opx.errors import Damaged
 
-MOST_STREAMS = 131_072
+MOST_STREAMS = 32_768
+"""Streams that are known at once: 40 MB to hold, and for the service to write when it saves them.
+Beyond that the least useful go."""
 FORMAT = 1
 GOES_AT_ONCE = 16
 """One in so many streams goes when there is no room, so that it is seldom looked for."""

@@ -25,7 +25,8 @@ from opx.core.detect.metrics.territory import Floats, Ints
 from opx.core.ingest.signals import MetricBatch
 
 PIECE = 65_536
-"""Points that are taken at once; no more streams than that are in it."""
+"""Points that are taken at once; fewer where the state has no room for twice as many streams, so
+that strangers who come all at once leave half of those that it knows."""
 HUGE = 1e150
 """A larger value measures nothing, and sums of such would be infinite."""
 ONE_IN = 150.0
@@ -77,7 +78,7 @@ def step(state: MetricState, batch: MetricBatch) -> Scores:
     score, anomaly = np.zeros(size), np.zeros(size, np.bool_)
     turn = np.zeros(size, np.int8)
     noted = [np.zeros((len(Remarks.__slots__), 0))]
-    length = min(PIECE, state.most)
+    length = max(1, min(PIECE, state.most // 2))
     with np.errstate(all="ignore"):
         for start in range(0, size, length):
             piece = slice(start, start + length)
