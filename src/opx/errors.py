@@ -6,13 +6,13 @@ OpxError                     .code for the wire, .retryable says whether trying 
 +- BadInput                  somebody's input is wrong
 |  +- DocumentError          with file, line and a hint
 |  +- ExpressionError        a CEL expression does not compile or cannot be evaluated
+|  +- NoETag                 an If-Match where nothing has an ETag
 |  +- TooLarge               more than is taken at once
 +- NotAllowed                not with that role
 |  +- NotLoggedIn            nobody opx knows
 +- NotFound
 +- Conflict                  somebody else was first: read again and decide again
 +- Stale                     it is not any more what the asker said that they had read
-|  +- NoETag                 what an If-Match cannot hold for, since nothing there has an ETag
 +- Refused                   a gate said no
 |  +- IllegalChange          an incident cannot change like that from where it is
 +- Failed                    it was tried, and it certainly did not work
@@ -58,6 +58,12 @@ class ExpressionError(BadInput):
     code = "bad_expression"
 
 
+class NoETag(BadInput):
+    """What this changes has no ETag, so no If-Match can hold for it: nothing was done."""
+
+    code = "no_etag"
+
+
 class TooLarge(BadInput):
     """That is more than is taken at once."""
 
@@ -93,12 +99,6 @@ class Stale(OpxError):
     """It was changed since you read it: read it again."""
 
     code = "stale"
-
-
-class NoETag(Stale):
-    """What this changes has no ETag, so no If-Match can hold for it: nothing was done."""
-
-    code = "no_etag"
 
 
 class Refused(OpxError):

@@ -23,8 +23,8 @@ START = "2026-01-01T00:00:00Z"
 
 def scored(text: str) -> tuple[list[dict[str, Any]], int]:
     out = io.BytesIO()
-    bad = metrics.run(io.BufferedReader(io.BytesIO(text.encode())), out)
-    return [json.loads(line) for line in out.getvalue().splitlines()], bad
+    done = metrics.run(io.BufferedReader(io.BytesIO(text.encode())), out)
+    return [json.loads(line) for line in out.getvalue().splitlines()], done.bad
 
 
 def line(stream: str, at: object, value: object) -> str:
@@ -111,7 +111,7 @@ def test_a_bad_line_that_says_whose_it_is_is_answered_with_that() -> None:
 
 def test_a_flood_of_strangers_makes_nobody_forgotten_who_has_come_for_long() -> None:
     """With room for 64 streams and 2,000 that come once each, ten that came 150 times are as well
-    known as without them."""
+    known as without them, and those that went are counted."""
     at, rng = from_wire(START), np.random.default_rng(1)
     fleet = [
         line(f"s{s}", at + n * 1_000, 50 + rng.normal(0, 1)) for n in range(150) for s in range(10)
@@ -121,9 +121,11 @@ def test_a_flood_of_strangers_makes_nobody_forgotten_who_has_come_for_long() -> 
     last = [line(f"s{s}", at + 152_000, 500.0) for s in range(10)]
 
     told = []
-    for text in ("".join(fleet + flood + last), "".join(fleet + last)):
+    for text, gone in (("".join(fleet + flood + last), 2_010 - 64), ("".join(fleet + last), 0)):
         out = io.BytesIO()
-        assert metrics.run(io.BufferedReader(io.BytesIO(text.encode())), out, most=64) == 0
+        done = metrics.run(io.BufferedReader(io.BytesIO(text.encode())), out, most=64)
+        assert done.bad == 0
+        assert gone <= done.forgotten <= 2 * gone
         told.append([json.loads(answer) for answer in out.getvalue().splitlines()][-10:])
 
     assert told[0] == told[1]

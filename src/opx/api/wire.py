@@ -52,7 +52,7 @@ _WHEN = {
     403: "Not with these roles",
     404: "There is no such thing",
     409: "Somebody was first, or a gate refused it",
-    412: "It was changed since it was read, or has no `ETag` (`If-Match`)",
+    412: "It was changed since it was read (`If-Match`)",
     413: "The body is too large",
     421: "A name in `Host` that is not ours",
     422: "The request does not fit its schema, or a document is wrong",
@@ -135,11 +135,12 @@ async def _unmatched(
         Header(
             alias="If-Match",
             max_length=200,
-            description="Nothing here has an `ETag`: all but `*` is refused with 412, `no_etag`.",
+            description="Nothing here has an `ETag`: all but `*` is refused with 400, `no_etag`.",
         ),
     ] = "",
 ) -> None:
-    """``NoETag`` for an ``If-Match`` where nothing can match it (RFC 9110, 13.1.1)."""
+    """``NoETag`` for an ``If-Match`` where nothing can match it: it is not passed over. Not 412,
+    which is for requests that would otherwise have succeeded (RFC 9110, 13.2.1)."""
     if etag not in ANY:
         raise NoETag(hint="send it without If-Match; docs/api.md says what takes one")
 

@@ -21,8 +21,8 @@ import msgspec
 class Scorers:
     """``metrics`` and ``logs`` read a buffered stream to its end; ``causes`` reads a file."""
 
-    metrics: Callable[[BinaryIO, BinaryIO], int]
-    logs: Callable[[BinaryIO, BinaryIO], None]
+    metrics: Callable[[BinaryIO, BinaryIO], object]
+    logs: Callable[[BinaryIO, BinaryIO], object]
     causes: Callable[[Path, BinaryIO], None]
 
 

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from opx.cli.score import causes, logs, metrics
+from opx.core.detect.metrics.state import MOST_STREAMS
 
 app = typer.Typer(help="Score metrics, logs or causes, from a file or a stream.")
 
@@ -30,8 +31,11 @@ def score_metrics() -> None:
 
     opx score metrics < points.jsonl
     """
-    bad = metrics.run(sys.stdin.buffer, sys.stdout.buffer)
-    if bad:
+    done = metrics.run(sys.stdin.buffer, sys.stdout.buffer)
+    if done.forgotten:
+        most = f"{MOST_STREAMS:,} are known at once"
+        typer.echo(f"{done.forgotten:,} streams were forgotten for others: {most}", err=True)
+    if done.bad:
         raise typer.Exit(1)
 
 

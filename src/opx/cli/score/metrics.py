@@ -110,9 +110,17 @@ class _Scorer:
         return sid
 
 
-def run(lines_in: BinaryIO, out: BinaryIO, most: int = MOST_STREAMS) -> int:
-    """Score every line of ``lines_in``, a buffered stream of bytes, until its end. How many
-    were no points. ``most``: streams that are known at once."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """``bad``: lines that were no points. ``forgotten``: streams that made room for others."""
+
+    bad: int
+    forgotten: int
+
+
+def run(lines_in: BinaryIO, out: BinaryIO, most: int = MOST_STREAMS) -> Done:
+    """Score every line of ``lines_in``, a buffered stream of bytes, until its end. ``most``:
+    streams that are known at once."""
     read = cast(io.BufferedReader, lines_in).read1
     scorer = _Scorer(MetricState(most))
     rest = b""
@@ -124,7 +132,7 @@ def run(lines_in: BinaryIO, out: BinaryIO, most: int = MOST_STREAMS) -> int:
     if rest:
         out.write(scorer.answer([rest]))
         out.flush()
-    return scorer.bad
+    return Done(scorer.bad, scorer.state.evicted)
 
 
 def _point(line: bytes) -> tuple[Point, Ms] | _Missing | _Bad:
