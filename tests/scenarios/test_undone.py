@@ -208,7 +208,7 @@ def test_it_keeps_its_target_to_itself_until_it_is_undone() -> None:
     assert seen == [True, ("", 4, True)]
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(
     crashes=st.lists(st.integers(0, 40_000), max_size=3),
     deaths=st.lists(st.integers(1, 12), max_size=3),

@@ -84,7 +84,7 @@ def test_the_service_and_opx_score_say_the_same_bit_for_bit(
     )
     out = io.BytesIO()
 
-    assert score.run(io.BufferedReader(io.BytesIO(lines.encode())), out) == 0
+    assert score.run(io.BufferedReader(io.BytesIO(lines.encode())), out).bad == 0
 
     told = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [row["score"] for row in told] == scores
