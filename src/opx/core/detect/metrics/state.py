@@ -25,6 +25,8 @@ MOST_STREAMS = 32_768
 """Streams that are known at once: 40 MB to hold, and for the service to write when it saves them.
 Beyond that the least useful go."""
 FORMAT = 1
+SILENCE = 1 << 18
+"""After so many points of others a stream that is silent is half as useful."""
 GOES_AT_ONCE = 16
 """One in so many streams goes when there is no room, so that it is seldom looked for."""
 
@@ -140,7 +142,7 @@ class MetricState:
         if short <= 0:
             return
         rows = self.rows.rows
-        silent = (self.points - self.numbers[TOUCHED, rows]) / self.most
+        silent = (self.points - self.numbers[TOUCHED, rows]) / SILENCE
         useful = self.numbers[SEEN, rows] / (1.0 + silent)
         useful[np.isin(rows, in_use)] = np.inf
         count = min(max(short, self.most // GOES_AT_ONCE), len(rows) - len(in_use))
