@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import msgspec
@@ -18,7 +19,9 @@ from opx.core.correlate import problems, stage
 from opx.core.correlate.episode import Episode, Group, Ruling
 from opx.core.correlate.problems import Topology
 from opx.core.correlate.stage import SenseState
+from opx.core.detect import probes
 from opx.core.detect.finding import Finding, FindingKind, FindingState
+from opx.core.detect.probes import Failure
 
 ALL = ("gateway", "orders", "payments", "store")
 
@@ -61,6 +64,26 @@ def test_a_relapse_by_itself_is_the_same_episode() -> None:
         2,
         before["payments"].started_at,
     )
+
+
+def test_who_still_suffers_and_dies_by_itself_is_a_trouble_of_its_own() -> None:
+    """The store is well again, payments's numbers are not yet, and its process dies: that is not
+    the store's trouble, whose episode goes on without it."""
+    state = SenseState()
+    store, slow = ill("store", 0), ill("payments", 1)
+    feed(state, store, slow)
+    feed(state, well(store, 10))
+    dead = replace(
+        ill("payments", 12),
+        rule=probes.RULE,
+        id=Finding.id_of(probes.RULE, "payments", T + 12 * SECOND),
+        evidence={"failure": Failure.NOT_RUNNING},
+    )
+    rows = {one.group.service: one for one in feed(state, dead).episodes}
+    assert names(rows["payments"]) == ["payments"]
+    assert rows["payments"].open_symptoms == 2
+    assert names(rows["store"]) == ["store"]
+    assert rows["store"].open_symptoms == 0
 
 
 def test_what_people_put_together_stays_together() -> None:

@@ -8,12 +8,10 @@ joins the trouble that it suffers from, or that suffers from it, along the depen
 that turns out to suffer from another trouble is taken there, so the groups that are ill
 together are divided in the same way in whatever order they were found. A group that was well
 and is ill again is asked anew where it belongs: its own episode goes on, or, where this is
-another's trouble, ends as what it was. An episode has
-ended when no symptom is open and five minutes have passed since the last one cleared (since
-its newest finding, where there was no symptom), by the findings' own times, so it does not
-matter whether a tick came in between; or when a person has ruled so. A late finding joins
-the episode that its group has now. It must never let two unmapped streams meet: each is a
-group of its own.
+another's trouble, ends as what it was. An episode has ended when no symptom is open and five
+minutes have passed since the last one cleared (since its newest finding, where there was no
+symptom), by the findings' own times, whether or not a tick came in between; or when a person
+has ruled so. It must never let two unmapped streams meet: each is a group of its own.
 """
 
 from __future__ import annotations
@@ -227,9 +225,14 @@ def _place(
 ) -> Live:
     """The episode that a group belongs to as it falls ill, or is found to have been ill for
     longer: its neighbours', which may become one by it or be divided otherwise, or a new one."""
-    near = _near(state, group, finding, topology)
+    near, held = _near(state, group, finding, topology), state.live.get(group)
     if not near:
-        return state.live.get(group) or _begun(state, group, finding)
+        if held is not None and not (is_own(finding) and held.root in topology.beneath(group)):
+            return held
+        alone = _begun(state, group, finding)
+        if held is not None:  # it suffered, and now it is ill by itself while nobody else is
+            _move(state, out, group, held, alone)
+        return alone
     parts = {one: live.parts[one] for one in (*near, group) if (live := state.live.get(one))}
     since = {one: part.since for one, part in parts.items()}
     since[group] = min(since.get(group, finding.at), finding.at)
@@ -390,10 +393,7 @@ def _end(state: SenseState, live: Live, at: Ms | None) -> Episode:
 
 def _forget(state: SenseState, now: Ms) -> None:
     """Drop the oldest ended episodes; they stand in the order in which they ended."""
-    old = []
-    for group, live in state.ended.items():
-        if (live.episode.ended_at or 0) + REMEMBERED > now:
+    for group in tuple(state.ended):
+        if (state.ended[group].episode.ended_at or 0) + REMEMBERED > now:
             break
-        old.append(group)
-    for group in old:
         del state.ended[group]
