@@ -46,15 +46,11 @@ class Episode:
     finding, either state. ``quiet_since``: when the last open symptom cleared, None while one
     is open. ``rules``, ``by_severity`` (SEV1 first): what it was scored by, so that a restart
     goes on from the row. ``previous``: the episode before it, if any. ``merged_into``: the
-    episode that goes on for both, since ``ended_at``. ``past``: what groups had in it before
-    they were well and ill again or gone. ``again``: since when it is there again, if all of it
-    was over."""
+    episode that goes on for both, since ``ended_at``."""
 
     id: str
     group: Group
     members: tuple[Member, ...] = ()
-    past: tuple[Member, ...] = ()
-    again: Ms | None = None
     started_at: Ms
     last_at: Ms
     quiet_since: Ms | None = None

@@ -3,14 +3,13 @@
 """An episode that goes on: what its row says, and what the row does not.
 
 Part of stage 3; ``stage`` alone changes it. It is the sum of its parts, one for each group,
-so that a group can be taken from one episode to another; the trouble that a group is well of
-is its past, which stays where it was. Its row is given out a version at a time, and a restart
-goes on from the row.
+so that a group can be taken from one episode to another. Its row is given out a version at
+a time, and a restart goes on from the row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
@@ -91,17 +90,6 @@ class Part:
             self.cleared_at = max(finding.at, self.cleared_at or 0)
         self.last_at = max(self.last_at, finding.at)
 
-    def add(self, later: Part) -> None:
-        """Count another in, of a trouble that is over too."""
-        self.since = min(self.since, later.since)
-        self.last_at = max(self.last_at, later.last_at)
-        self.well = max(self.well or 0, later.well or 0) or None
-        self.cleared_at = max(self.cleared_at or 0, later.cleared_at or 0) or None
-        self.symptoms += later.symptoms
-        self.rules |= later.rules
-        self.by_severity = [a + b for a, b in zip(self.by_severity, later.by_severity, strict=True)]
-        self.seen |= later.seen
-
     def member(self, group: Group) -> Member:
         return Member(
             group,
@@ -117,14 +105,11 @@ class Part:
 
 @dataclass(slots=True)
 class Live:
-    """``root``: where it comes from; it is one of the groups that ``parts`` has. ``past``: by
-    group, what was over before its part began, or before it left. ``again``: as in the row."""
+    """``root``: where it comes from; it is one of the groups that ``parts`` has."""
 
     episode: Episode
     root: Group
     parts: dict[Group, Part] = field(default_factory=dict)
-    past: dict[Group, Part] = field(default_factory=dict)
-    again: Ms | None = None
 
     @classmethod
     def begun(cls, group: Group, first: Finding, previous: str | None) -> Live:
@@ -151,14 +136,7 @@ class Live:
             by_severity=episode.by_severity,
         )
         members = episode.members or (alone,)
-        parts, past = (
-            {one.group: Part.of(one) for one in those} for those in (members, episode.past)
-        )
-        return cls(episode, episode.group, parts, past, episode.again)
-
-    @property
-    def shares(self) -> list[Part]:
-        return [*self.parts.values(), *self.past.values()]
+        return cls(episode, episode.group, {one.group: Part.of(one) for one in members})
 
     @property
     def open(self) -> bool:
@@ -167,19 +145,19 @@ class Live:
 
     @property
     def symptoms(self) -> int:
-        return sum(part.symptoms for part in self.shares)
+        return sum(part.symptoms for part in self.parts.values())
 
     @property
     def started_at(self) -> Ms:
-        return min(part.since for part in self.shares)
+        return min(part.since for part in self.parts.values())
 
     @property
     def last_at(self) -> Ms:
-        return max(part.last_at for part in self.shares)
+        return max(part.last_at for part in self.parts.values())
 
     @property
     def cleared_at(self) -> Ms | None:
-        times = [one.cleared_at for one in self.shares if one.cleared_at is not None]
+        times = [one.cleared_at for one in self.parts.values() if one.cleared_at is not None]
         return max(times, default=None)
 
     @property
@@ -201,44 +179,8 @@ class Live:
         return bool(part.firing) or (part.well is not None and since <= part.well)
 
     def seen(self, group: Group, finding: str) -> bool:
-        return any(
-            group in those and finding in those[group].seen for those in (self.parts, self.past)
-        )
-
-    def renew(self, group: Group, finding: Finding) -> None:
-        """A group was well and is ill again: what it had is past. Where nobody else is ill with
-        its root, the whole episode was over."""
-        others = (one for one in self.parts if one != group)
-        if group == self.root and not any(self.ill(one, finding.since) for one in others):
-            self.again = finding.since
-        seen = self.parts[group].seen.copy()
-        self.shelve(group)
-        self.parts[group] = Part(finding.at, finding.at, seen=seen)
-
-    def shelve(self, group: Group) -> None:
-        """Make a part past."""
-        self.remember(group, self.parts.pop(group))
-
-    def remember(self, group: Group, part: Part) -> None:
-        if group in self.past:
-            self.past[group].add(part)
-        else:
-            self.past[group] = part
-
-    def present(self) -> list[Group]:
-        """Who has been ill since it was there again."""
-        again = self.again or 0
-        return [
-            one
-            for one, part in self.parts.items()
-            if part.firing or part.well is None or part.well >= again
-        ]
-
-    def only_past(self) -> None:
-        """Be what it was before that, when those have left."""
-        parts = self.past | self.parts
-        self.past = {one: part for one, part in self.past.items() if one in self.parts}
-        self.parts = parts
+        part = self.parts.get(group)
+        return part is not None and finding in part.seen
 
     def fire(self, group: Group, finding: Finding) -> None:
         part = self.parts.get(group)
@@ -248,7 +190,7 @@ class Live:
 
     def give(self, ended_at: Ms | None = None, merged_into: str | None = None) -> Episode:
         """The next version of the row."""
-        parts = self.shares
+        parts = self.parts.values()
         by_severity = [sum(counts) for counts in zip(*(p.by_severity for p in parts), strict=True)]
         rules = set[str]().union(*(part.rules for part in parts))
         started_at, last_at, symptoms = self.started_at, self.last_at, self.symptoms
@@ -262,9 +204,7 @@ class Live:
         self.episode = replace(
             self.episode,
             group=self.root,
-            members=_members(self.parts),
-            past=_members(self.past),
-            again=self.again,
+            members=tuple(self.parts[group].member(group) for group in by_name(self.parts)),
             started_at=started_at,
             last_at=last_at,
             quiet_since=None if self.open else self.cleared_at,
@@ -280,10 +220,6 @@ class Live:
             version=self.episode.version + 1,
         )
         return self.episode
-
-
-def _members(parts: Mapping[Group, Part]) -> tuple[Member, ...]:
-    return tuple(parts[group].member(group) for group in by_name(parts))
 
 
 def by_name(groups: Iterable[Group]) -> list[Group]:

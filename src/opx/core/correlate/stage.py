@@ -6,17 +6,17 @@ The step of stage 3. A finding joins the episode that its group has. A group wit
 joins the trouble that it suffers from, or that suffers from it, along the dependencies
 (``problems``); else it begins one. A group that connects two episodes merges them, and one
 that turns out to suffer from another trouble is taken there, so the groups that are ill
-together are divided in the same way in whatever order they were found. A group that was well
-and is ill again is asked anew where it belongs: its own episode goes on, or, where this is
-another's trouble, ends as what it was. An episode has ended when no symptom is open and five
-minutes have passed since the last one cleared (since its newest finding, where there was no
-symptom), by the findings' own times, whether or not a tick came in between; or when a person
-has ruled so. It must never let two unmapped streams meet: each is a group of its own.
+together are divided in the same way in whatever order they were found. An episode has
+ended when no symptom is open and five minutes have passed since the last one cleared (since
+its newest finding, where there was no symptom), by the findings' own times, so it does not
+matter whether a tick came in between; or when a person has ruled so. A late finding joins
+the episode that its group has now. It must never let two unmapped streams meet: each is a
+group of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -62,11 +62,11 @@ class Correlated:
             self.members.setdefault(episode.merged_into, []).extend(self.members.pop(episode.id))
 
     def moved(self, group: Group, one: Live, other: Live) -> None:
-        """A group was taken from one episode to the other; what it was well of before was not."""
+        """A group was taken from one episode to the other."""
         self.goes_on(one)
         self.goes_on(other)
-        told, since = self.members.get(one.episode.id, []), other.parts[group].since
-        mine = [each for each in told if each.at >= since and group_of(each) == group]
+        told = self.members.get(one.episode.id, [])
+        mine = [finding for finding in told if group_of(finding) == group]
         if mine:
             self.members[one.episode.id] = [finding for finding in told if finding not in mine]
             self.members.setdefault(other.episode.id, []).extend(mine)
@@ -163,8 +163,8 @@ def step(
             out.ended(_end(state, live, live.ends_at))
             live = None
         if finding.state is FindingState.FIRING:
-            if live is not None and not live.ill(group, finding.since):
-                _renew(state, out, live, group, finding, topology)
+            if live is not None and _relapsed(live, group, finding):
+                _part(state, out, live, group)
                 live = None
             if live is None or _displaced(live, group, finding):
                 live = _place(state, out, group, finding, topology)
@@ -225,63 +225,41 @@ def _place(
 ) -> Live:
     """The episode that a group belongs to as it falls ill, or is found to have been ill for
     longer: its neighbours', which may become one by it or be divided otherwise, or a new one."""
-    near, held = _near(state, group, finding, topology), state.live.get(group)
+
+    def is_ill(other: Group) -> bool:
+        live = state.live.get(other)
+        return live is not None and not live.over(finding.at) and live.ill(other, finding.since)
+
+    near = topology.around(group, is_ill)
     if not near:
-        if held is not None and not (is_own(finding) and held.root in topology.beneath(group)):
-            return held
-        alone = _begun(state, group, finding)
-        if held is not None:  # it suffered, and now it is ill by itself while nobody else is
-            _move(state, out, group, held, alone)
-        return alone
-    parts = {one: live.parts[one] for one in (*near, group) if (live := state.live.get(one))}
-    since = {one: part.since for one, part in parts.items()}
-    since[group] = min(since.get(group, finding.at), finding.at)
+        return state.live.get(group) or _begun(state, group, finding)
+    since = {one: state.live[one].parts[one].since for one in near}
 
     def below(one: Group) -> tuple[Group, ...]:
-        own = is_own(finding) if one == group else bool(parts[one].own)
+        own = is_own(finding) if one == group else bool(state.live[one].parts[one].own)
         return () if own else topology.below(one)
 
-    root = problems.roots(since, below)
-    homes, gone = _homes(state, out, root, group, finding)
-
-    def home_of(one: Group) -> Live:
-        live = homes.get(one) or state.live[one]
-        return home_of(root[live.root]) if live.episode.id in gone else live
-
-    for one in parts:
-        live, home = state.live[one], home_of(root[one])
-        if live is not home and live.root in root:
-            _move(state, out, one, live, home)
-    for live in gone.values():
-        _leave(state, out, live, home_of(root[live.root]), finding.at)
-    return state.live.get(group) or home_of(root[group])
-
-
-def _homes(
-    state: SenseState, out: Correlated, root: Mapping[Group, Group], group: Group, finding: Finding
-) -> tuple[dict[Group, Live], dict[str, Live]]:
-    """The episode of each root, merged of those that come from there; and those, by id, that
-    were over and are there again by another's trouble: they are not part of it."""
-    lives = {live.episode.id: live for one in root if (live := state.live.get(one))}
-    by_root: dict[Group, list[Live]] = {group: []} if root[group] == group else {}
-    for live in lives.values():
+    root = problems.roots({**since, group: finding.at}, below)
+    held = [one for one in root if one in state.live]
+    by_root: dict[Group, dict[str, Live]] = {}
+    for live in (state.live[one] for one in held):
         if live.root in root:
-            by_root.setdefault(root[live.root], []).append(live)
-    homes, gone = dict[Group, Live](), dict[str, Live]()
-    for place, those in by_root.items():
-        stay = [live for live in those if live.again is None or live.root == place]
-        holder = state.live.get(place)
-        if holder is not None and holder.root not in root:
-            # what it came from is well, or a person has put it there: it stays, and they come
-            stay.append(holder)
-            _merge(state, out, holder.root, stay, finding.at)
-        elif stay or place != group:
-            stay = stay or those
-            homes[place] = _merge(state, out, place, stay, finding.at)
-        else:
-            homes[place] = _begun(state, group, finding)
-        gone |= {live.episode.id: live for live in those if not any(live is one for one in stay)}
-    return homes, gone
+            by_root.setdefault(root[live.root], {})[live.episode.id] = live
+    homes = {
+        place: _merge(state, out, place, list(lives.values()), finding.at)
+        for place, lives in by_root.items()
+    }
+    before = state.live.get(group)
+    if root[group] == group and group not in homes and (before is None or before.root != group):
+        homes[group] = _begun(state, group, finding)
+    for one in held:
+        live, home = state.live[one], homes.get(root[one]) or state.live[root[one]]
+        if live is not home and live.root in root:
+            home.parts[one] = live.parts.pop(one)
+            state.live[one] = home
+            out.moved(one, live, home)
+            state.rest(live)
+    return homes.get(root[group]) or state.live[root[group]]
 
 
 def _displaced(live: Live, group: Group, finding: Finding) -> bool:
@@ -291,53 +269,18 @@ def _displaced(live: Live, group: Group, finding: Finding) -> bool:
     return finding.at < part.since or (is_own(finding) and not part.own and live.root != group)
 
 
-def _near(state: SenseState, group: Group, finding: Finding, topology: Topology) -> set[Group]:
-    """Those that are ill with a group, as a finding of it tells."""
-
-    def is_ill(other: Group) -> bool:
-        live = state.live.get(other)
-        return live is not None and not live.over(finding.at) and live.ill(other, finding.since)
-
-    return topology.around(group, is_ill)
+def _relapsed(live: Live, group: Group, finding: Finding) -> bool:
+    """Whether a group was well again, and what it suffered from is too: trouble of its own."""
+    since = finding.since  # most are ill, and that is quickly told
+    return not live.ill(group, since) and group != live.root and not live.ill(live.root, since)
 
 
-def _renew(
-    state: SenseState,
-    out: Correlated,
-    live: Live,
-    group: Group,
-    finding: Finding,
-    topology: Topology,
-) -> None:
-    """A group was well again: this is another trouble. Unless it is felt from where the old came
-    from, or a person has put it there, the episode goes on without it."""
-    root = live.root
-    if group == root or (
-        live.ill(root, finding.since)
-        and (root not in topology.beneath(group) or root in _near(state, group, finding, topology))
-    ):
-        live.renew(group, finding)
-        return
-    live.shelve(group)
+def _part(state: SenseState, out: Correlated, live: Live, group: Group) -> None:
+    """Let an episode go on without a group that was well again."""
+    live.parts.pop(group)
     del state.live[group]
     out.goes_on(live)
     state.rest(live)
-
-
-def _move(state: SenseState, out: Correlated, group: Group, live: Live, home: Live) -> None:
-    home.parts[group] = live.parts.pop(group)
-    state.live[group] = home
-    out.moved(group, live, home)
-    state.rest(live)
-    state.rest(home)
-
-
-def _leave(state: SenseState, out: Correlated, live: Live, home: Live, at: Ms) -> None:
-    """End an episode that was over, and is there again by what ``home`` is of."""
-    for group in live.present():
-        _move(state, out, group, live, home)
-    live.only_past()
-    out.ended(_end(state, live, max(at, live.last_at)))
 
 
 def _begun(state: SenseState, group: Group, finding: Finding) -> Live:
@@ -348,8 +291,7 @@ def _begun(state: SenseState, group: Group, finding: Finding) -> Live:
 def _merge(state: SenseState, out: Correlated, root: Group, lives: list[Live], at: Ms) -> Live:
     """Let one of the episodes that have one root go on for all of them."""
     kept = survivor(lives)
-    if kept.root != root:
-        kept.root, kept.again = root, None
+    kept.root = root
     for other in lives:
         if other is not kept:
             _absorb(state, out, kept, other, at)
@@ -360,8 +302,6 @@ def _merge(state: SenseState, out: Correlated, root: Group, lives: list[Live], a
 def _absorb(state: SenseState, out: Correlated, kept: Live, other: Live, at: Ms) -> None:
     """Let one episode go on for another, which ends."""
     kept.parts.update(other.parts)
-    for group, part in other.past.items():
-        kept.remember(group, part)
     state.live.update(dict.fromkeys(other.parts, kept))
     state.quiet.pop(other.episode.id, None)
     out.ended(other.give(max(at, other.last_at), kept.episode.id))
@@ -384,8 +324,7 @@ def _clear(state: SenseState, live: Live, part: Part, finding: Finding) -> None:
 def _end(state: SenseState, live: Live, at: Ms | None) -> Episode:
     state.quiet.pop(live.episode.id, None)
     for group in by_name(live.parts):
-        if state.live.get(group) is live:
-            del state.live[group]
+        del state.live[group]
         state.ended.pop(group, None)
         state.ended[group] = live
     return live.give(at)
@@ -393,7 +332,10 @@ def _end(state: SenseState, live: Live, at: Ms | None) -> Episode:
 
 def _forget(state: SenseState, now: Ms) -> None:
     """Drop the oldest ended episodes; they stand in the order in which they ended."""
-    for group in tuple(state.ended):
-        if (state.ended[group].episode.ended_at or 0) + REMEMBERED > now:
+    old = []
+    for group, live in state.ended.items():
+        if (live.episode.ended_at or 0) + REMEMBERED > now:
             break
+        old.append(group)
+    for group in old:
         del state.ended[group]
