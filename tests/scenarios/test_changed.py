@@ -121,11 +121,7 @@ async def working() -> AsyncIterator[Office]:
     try:
         yield office
     finally:
-        town.stop()
-        for task in (*others, *town._brain):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await town.end(*others)
     assert town.failures == []
 
 

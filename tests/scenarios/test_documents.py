@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,11 +32,7 @@ def play(script: Callable[[Town], Awaitable[None]], kept: list[StoredDocument]) 
         await town.begin([])
         tasks = [asyncio.create_task(work) for work in (town.hands(), town.ticks())]
         await script(town)
-        town.stop()
-        for task in (*tasks, *town._brain):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await town.end(*tasks)
         return town
 
     return virtual.run(main())

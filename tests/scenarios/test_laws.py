@@ -96,12 +96,8 @@ def play(
             asyncio.ensure_future(script(town)),
         ]
         await town.clock.sleep(until)
-        town.stop()
         stop.set()
-        for task in (*tasks, *town._brain):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await town.end(*tasks)
         return town, mortal
 
     return virtual.run(main())

@@ -137,11 +137,7 @@ async def working() -> AsyncIterator[Office]:
         for found in await office.replayed():
             assert found["ok"], found
     finally:
-        town.stop()
-        for task in (*others, *town._brain):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await town.end(*others)
     assert town.failures == []
 
 

@@ -120,11 +120,7 @@ async def street(
     try:
         yield place
     finally:
-        town.stop()
-        for task in (*place.tasks, *town._brain):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await town.end(*place.tasks)
         assert town.failures == []
 
 

@@ -144,12 +144,8 @@ def play(
         town.health("orders", "no")
         tasks.append(asyncio.ensure_future(script(street)))
         await town.clock.sleep(span)
-        town.stop()
         stop.set()
-        for task in (*tasks, *town._brain):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await town.end(*tasks)
         assert town.failures == []
         return street
 

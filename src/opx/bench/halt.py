@@ -20,18 +20,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from opx.bench import recovery, rig
 from opx.bench.figures import Figure, Tell, share
 from opx.bench.sender import Plan, Sent
 from opx.core.act.run import OrderStatus
 from opx.core.base.time import Ms
-from opx.errors import OpxError, Unavailable
+from opx.errors import Unavailable
 from opx.playground import demo, layout, processes
 from opx.playground.demo import Tour
 from opx.playground.system import How
 
+REASON = "bench"
 RATE, BATCH = 2_000, 20
 """Points a second, and in a request, while people halt."""
 WITHIN_S = 3.0
@@ -48,7 +47,6 @@ LONGEST_S = 60.0
 GRANT_EVERY = 50
 """Tries after which a person grants probation anew: it lasts an hour."""
 _ORDERED = "SELECT count(*) FROM orders WHERE json_extract(body, '$.order.issued_at') >= {at}"
-_CLAIMED = f"SELECT count(*) FROM orders WHERE status = '{OrderStatus.CLAIMED}'"
 _BEGUN = (
     "SELECT json_extract(body, '$.claimed_at'), status FROM orders"
     " WHERE json_extract(body, '$.claimed_at') >= {at}"
@@ -80,8 +78,8 @@ def measure(times: int, seed: int, tell: Tell) -> list[Figure]:
         demo.side_by_side(folder / "tour", lambda line: tell(f"halt: {line.text}")) as tour,
     ):
         recovery.prepare(tour)
-        with _load(tour, times) as sender, _person(tour) as person:
-            halts = _Halts(tour, person, random.Random(seed))
+        with _load(tour, times) as sender:
+            halts = _Halts(tour, random.Random(seed))
             tries = []
             for number in range(times):
                 if number % GRANT_EVERY == 0:
@@ -108,27 +106,20 @@ def _load(tour: Tour, times: int) -> Iterator[rig.Worker[Plan, Sent]]:
         sender.kill()
 
 
-@contextmanager
-def _person(tour: Tour) -> Iterator[httpx.Client]:
-    token = (_data(tour) / "admin.token").read_text().strip()
-    headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=tour.address, headers=headers, timeout=30) as person:
-        yield person
-
-
 class _Halts:
-    """One after the other, on a tour that ``person`` halts at first."""
+    """One after the other, on a tour that is halted at first."""
 
-    def __init__(self, tour: Tour, person: httpx.Client, chance: random.Random) -> None:
-        self._tour, self._person, self._chance = tour, person, chance
+    def __init__(self, tour: Tour, chance: random.Random) -> None:
+        self._tour, self._chance = tour, chance
+        self._client = tour.bench.client
         self._data = _data(tour)
         self._ill, self._at_kill = "", 0
-        _switch(person, "halt")
+        self._client.switch("halt", REASON)
         self._starts, self._since = self._settled()
 
     def once(self, aimed: bool) -> Try:
         """Let opx go on, halt it, and count what began since the last count."""
-        _switch(self._person, "resume")
+        self._client.switch("resume", REASON)
         began = processes.now()
         self._something_is_ill()
         if aimed:
@@ -142,7 +133,7 @@ class _Halts:
         time.sleep(self._chance.uniform(0, ABOUT_S if aimed else WITHIN_S))
 
         asked = time.perf_counter()
-        _switch(self._person, "halt")
+        self._client.switch("halt", REASON)
         took, at = time.perf_counter() - asked, processes.now()
         begun = rig.rows(self._data, _BEGUN.format(at=self._since))
         starts, settled = self._settled()
@@ -160,7 +151,7 @@ class _Halts:
     def _settled(self) -> tuple[int, Ms]:
         """The services' starts once nothing is under way, and when that was."""
         processes.wait_for(
-            lambda: not rig.rows(self._data, _CLAIMED)[0][0],
+            lambda: not rig.orders(self._data, OrderStatus.CLAIMED),
             SETTLED_WITHIN_S,
             "the step to end",
             LOOK_S,
@@ -181,12 +172,6 @@ class _Halts:
             self._at_kill = playground.starts(self._ill)
             playground.break_(self._ill, How.KILL)
         return False
-
-
-def _switch(person: httpx.Client, to: str) -> None:
-    answer = person.post(f"/api/v1/automation/{to}", json={"scope": "all", "reason": "bench"})
-    if not answer.is_success:
-        raise OpxError(f"opx answered a {to} with {answer.status_code}")
 
 
 def _is_over(tour: Tour, service: str) -> bool:

@@ -24,6 +24,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from opx.bench.sender import Plan, Sent
+from opx.core.act.run import OrderStatus
 from opx.errors import OpxError, Unavailable
 from opx.playground import processes
 from opx.playground.client import Client, Product
@@ -130,6 +131,12 @@ def rows(data: Path, statement: str) -> list[tuple[str | int, ...]]:
     """What a query finds in the operational store, as it stands on disk now."""
     with closing(sqlite3.connect(f"file:{data / 'opx.db'}?mode=ro", uri=True)) as store:
         return store.execute(statement).fetchall()
+
+
+def orders(data: Path, *statuses: OrderStatus) -> int:
+    """How many orders are at one of these."""
+    listed = ", ".join(f"'{one}'" for one in statuses)
+    return int(rows(data, f"SELECT count(*) FROM orders WHERE status IN ({listed})")[0][0])
 
 
 def count(data: Path, table: str) -> int:

@@ -26,7 +26,6 @@ subject, by, body}, ``crash``: brain.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -131,11 +130,7 @@ async def _play(
         },
     }
     plain["delivered"] = [str(notice.edge) for notice in town.receiver.got]
-    town.stop()
-    for task in (*others, *town._brain):
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    await town.end(*others)
     return Result(plain=plain, failures=tuple(town.failures))
 
 

@@ -9,6 +9,7 @@ second, as somebody said they do. It must never look inside opx.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -181,6 +182,14 @@ class Town:
 
     def stop(self) -> None:
         self._stop.set()
+
+    async def end(self, *others: asyncio.Future[Any]) -> None:
+        """Stop, and see the end of brain's tasks and of these ``others``."""
+        self.stop()
+        for task in (*others, *self._brain):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
     def health(self, name: str, state: str) -> None:
         """``yes``, ``no`` (nobody listens) or ``hung`` (no answer in time)."""

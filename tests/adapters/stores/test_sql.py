@@ -183,6 +183,18 @@ def test_a_commit_wakes_another_process(url: str) -> None:
         assert watching.stdout.readline() == b"True\n"
 
 
+async def noticing(url: str) -> None:
+    """Three commits of another process are noticed."""
+    store = SqlStore(url)
+    await store.read(lambda tx: tx.get(Saved, "sense"))
+    with child("write", url) as writing:
+        assert writing.stdout is not None
+        for _ in range(3):
+            assert await store.changed(within=20_000)
+        writing.kill()
+    await store.close()
+
+
 def test_a_commit_of_another_process_stirs_who_waits(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,17 +202,7 @@ def test_a_commit_of_another_process_stirs_who_waits(
     one is noticed all the same, and so is the next."""
     monkeypatch.setattr(sql, "POLL_S", 3_600.0)
 
-    async def main() -> None:
-        store = SqlStore(url)
-        await store.read(lambda tx: tx.get(Saved, "sense"))
-        with child("write", url) as writing:
-            assert writing.stdout is not None
-            for _ in range(3):
-                assert await store.changed(within=20_000)
-            writing.kill()
-        await store.close()
-
-    asyncio.run(main())
+    asyncio.run(noticing(url))
 
 
 def test_where_the_system_does_not_tell_it_is_looked(
@@ -213,17 +215,7 @@ def test_where_the_system_does_not_tell_it_is_looked(
 
     monkeypatch.setattr(sql, "Stir", silent)
 
-    async def main() -> None:
-        store = SqlStore(url)
-        await store.read(lambda tx: tx.get(Saved, "sense"))
-        with child("write", url) as writing:
-            assert writing.stdout is not None
-            for _ in range(3):
-                assert await store.changed(within=20_000)
-            writing.kill()
-        await store.close()
-
-    asyncio.run(main())
+    asyncio.run(noticing(url))
 
 
 def test_a_killed_writer_leaves_whole_transactions(url: str) -> None:

@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,17 @@ def test_canonical_json_is_sorted_and_tight() -> None:
     expected = '{"a":[1,null,true],"b":{"colours":["red"],"name":"ü"}}'.encode()
 
     assert canonical.dumps(told) == expected
+
+
+def test_what_is_more_than_a_text_or_a_number_is_written_as_one() -> None:
+    """Such as a number of numpy's, wherever it stands."""
+
+    class Name(str):
+        pass
+
+    told = {"a": np.float64(0.5), "b": [Name("x"), np.float64(2)]}
+    assert canonical.dumps(told) == b'{"a":0.5,"b":["x",2.0]}'
+    assert canonical.dumps(Name("y")) == b'"y"'
 
 
 @given(values)

@@ -64,9 +64,6 @@ FAILPOINTS = (
     Failpoint("verified", "brain", 0.4, repairs=True),
 )
 """Where a process dies between an effect and the book that says so, or just before."""
-_UNDER_WAY = (
-    f"SELECT count(*) FROM orders WHERE status IN ('{OrderStatus.READY}', '{OrderStatus.CLAIMED}')"
-)
 _SAID = 500
 """Characters of what opx said last that are told."""
 
@@ -266,7 +263,9 @@ class Ordeal:
         client.switch("halt", "done by hand")
         try:
             processes.wait_for(
-                lambda: not rig.rows(self.data, _UNDER_WAY)[0][0], BACK_WITHIN_S, "the step to end"
+                lambda: not rig.orders(self.data, OrderStatus.READY, OrderStatus.CLAIMED),
+                BACK_WITHIN_S,
+                "the step to end",
             )
             for run in client.waiting():
                 client.reject(run, "done by hand")

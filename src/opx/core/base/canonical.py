@@ -29,8 +29,9 @@ def plain(value: object) -> Any:
         return _mapping(value)
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, (str, bool, int, float)):
-        return value
+    for kind in (str, int, float):  # a number of numpy's, or a text with a name
+        if isinstance(value, kind):
+            return kind(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {name: plain(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, Mapping):  # asked late: it is slow to tell

@@ -67,11 +67,12 @@ class Settle:
             tx.append(
                 journal.entry(now, run.incident, "run.probed", ACTOR, run=run.id, answer=answer)
             )
-            undo = steps.to_undo(runbook, cases.orders_of(tx, run))
-            if judged is not None and judged.kind is VerdictKind.NO_EFFECT and undo:
-                self._take_back(tx, asked, judged)
-            elif judged is not None:
-                self.settled(tx, asked, judged)
+            if judged is not None:
+                helped = judged.kind is not VerdictKind.NO_EFFECT
+                if helped or not steps.to_undo(runbook, cases.orders_of(tx, run)):
+                    self.settled(tx, asked, judged)
+                else:
+                    self._take_back(tx, asked, judged)
             elif asked.due_at is not None:
                 hold(tx, run, asked.due_at, parts.clock.now())
 
