@@ -19,6 +19,7 @@ from opx.bench.detect import intervals
 from opx.bench.figures import Figure, Tell
 from opx.core.analyse.causes import ranking, reading, shifts
 from opx.core.analyse.causes.case import Case
+from opx.core.base import circles
 from opx.playground.simulator import cases, faults
 from opx.playground.simulator.faults import Cause, Cell, Shape
 
@@ -64,7 +65,7 @@ def deepest(case: Case) -> str:
         moved = shifts.shift(track, of, everything)
         if of is kind and moved is not None:
             proof[node] = moved.proof
-    reach = _reached(case)
+    reach = circles.reached([case.target.node], lambda node: case.graph.get(node, ()))
     ill = {node for node in reach if proof[node] > MOVED}
 
     def key(node: str) -> tuple[bool, bool, float, str]:
@@ -72,16 +73,6 @@ def deepest(case: Case) -> str:
         return node not in ill, not leaf, -proof[node], node
 
     return min(reach, key=key)
-
-
-def _reached(case: Case) -> set[str]:
-    found, waiting = {case.target.node}, [case.target.node]
-    while waiting:
-        for callee in case.graph.get(waiting.pop(), ()):
-            if callee not in found:
-                found.add(callee)
-                waiting.append(callee)
-    return found
 
 
 def _figure(group: str, hits: Sequence[tuple[bool, bool]], seed: int) -> Figure:

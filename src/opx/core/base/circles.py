@@ -1,16 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which nodes of a graph depend on each other in a circle.
+"""Which nodes of a graph depend on each other in a circle, and which can be reached.
 
 For graphs of who depends on whom, in whatever stage. It must not care what the nodes are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 Node = TypeVar("Node", bound=Hashable)
+
+
+def reached(starts: Iterable[Node], onward: Callable[[Node], Iterable[Node]]) -> frozenset[Node]:
+    """These, and all that one comes to from them. ``onward``: where one comes to at once."""
+    waiting = list(starts)
+    seen = set(waiting)
+    while waiting:
+        for one in onward(waiting.pop()):
+            if one not in seen:
+                seen.add(one)
+                waiting.append(one)
+    return frozenset(seen)
 
 
 def circles(down: Mapping[Node, Iterable[Node]]) -> Iterator[set[Node]]:

@@ -51,11 +51,11 @@ class Topology:
 
     def beneath(self, group: Group) -> frozenset[Group]:
         """All that a group depends on, directly or not; never itself."""
-        return _reached([group], self.below) - {group}
+        return circles.reached([group], self.below) - {group}
 
     def hit_by(self, groups: Iterable[Group]) -> frozenset[Group]:
         """These, and all that depend on one of them, directly or not."""
-        return _reached(groups, lambda one: self.callers.get(one, ()))
+        return circles.reached(groups, lambda one: self.callers.get(one, ()))
 
     def around(self, group: Group, ill: Callable[[Group], bool]) -> set[Group]:
         """The ill groups that are connected with one through ill groups, itself left out."""
@@ -68,17 +68,6 @@ class Topology:
                     found.add(other)
                     todo.append(other)
         return found
-
-
-def _reached(groups: Iterable[Group], onward: Callees) -> frozenset[Group]:
-    waiting = list(groups)
-    seen = set(waiting)
-    while waiting:
-        for one in onward(waiting.pop()):
-            if one not in seen:
-                seen.add(one)
-                waiting.append(one)
-    return frozenset(seen)
 
 
 def roots(ill: Mapping[Group, Ms], callees: Callees) -> dict[Group, Group]:
