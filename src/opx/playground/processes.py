@@ -93,12 +93,15 @@ def identify(pid: int) -> Started:
 
 
 def alive(process: Started | None) -> bool:
-    """Whether that very process still runs; a zombie does not."""
+    """Whether that very process still runs; a zombie does not, once all of its threads have
+    ended: until then what it had open is open, a port that it listens on too."""
     if process is None:
         return False
     _reap(process.pid)
     stat = _stat(process.pid)
-    return stat is not None and int(stat[19]) == process.ticks and stat[0] not in "ZX"
+    if stat is None or int(stat[19]) != process.ticks:
+        return False
+    return stat[0] not in "ZX" or int(stat[17]) > 1
 
 
 def stopped(pid: int) -> bool:
@@ -177,7 +180,8 @@ def seconds(span: Ms) -> float:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """``/proc/PID/stat`` after the command's name: [0] state, [3] session, [19] start time."""
+    """``/proc/PID/stat`` after the command's name: [0] state, [3] session, [17]
+    threads, [19] start time."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
