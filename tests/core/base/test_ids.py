@@ -82,6 +82,25 @@ def test_a_derived_id_is_the_hash_of_its_identity() -> None:
     assert ids.derived("finding", "rule", 1) == expected
 
 
+def test_a_timed_id_begins_with_its_instant() -> None:
+    """The rest of it is the hash, so what came in the same millisecond is told apart."""
+    digest = hashlib.sha256(b'["finding","rule",1790000000000]').hexdigest()
+
+    made = ids.timed(1_790_000_000_000, "finding", "rule", 1_790_000_000_000)
+
+    assert made == "01a0c4506c00" + digest[:52]
+
+
+@given(st.lists(st.integers(0, (1 << 48) - 1), min_size=2))
+def test_timed_ids_come_in_the_order_of_their_instants(instants: list[int]) -> None:
+    """So that an index that has them grows at its end."""
+    made = [ids.timed(at, at) for at in sorted(instants)]
+
+    assert [int(one[:12], 16) for one in made] == sorted(instants)
+    assert {len(one) for one in made} == {64}
+    assert made == sorted(made)
+
+
 @given(st.integers(0, (1 << 48) - 1), st.binary(min_size=10, max_size=16))
 def test_a_uuid7_carries_its_instant(now: int, entropy: bytes) -> None:
     """Version 7, RFC variant, and the first 48 bits are the milliseconds."""

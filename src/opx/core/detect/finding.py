@@ -60,7 +60,7 @@ class Finding:
 
     @staticmethod
     def id_of(rule: str, stream: str, fired_at: Ms) -> str:
-        return ids.derived("finding", rule, stream, fired_at)
+        return ids.timed(fired_at, "finding", rule, stream, fired_at)
 
     def clear(self, reason: ClearReason, at: Ms, evidence: dict[str, object]) -> Finding:
         """The same finding, over. Never earlier than it fired."""

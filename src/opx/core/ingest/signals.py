@@ -117,7 +117,7 @@ class StoredEvent:
     @classmethod
     def of(cls, event: Event) -> StoredEvent:
         told = event.identity, event.source, event.id, event.received_at
-        return cls(id=ids.derived("event", *told), event=event)
+        return cls(id=ids.timed(event.received_at, "event", *told), event=event)
 
 
 class LogLevel(IntEnum):
