@@ -63,7 +63,12 @@ def _json(value: object) -> str:
         named = _named(tuple(value))
         if named is None:
             return _json(plain(value))
-        return "{" + ",".join([before + _json(value[name]) for name, before in named]) + "}"
+        # Most of what stands in them is text: to look is cheaper than to call.
+        items = [
+            before + (encode_basestring(i) if type(i := value[name]) is str else _json(i))
+            for name, before in named
+        ]
+        return "{" + ",".join(items) + "}"
     if type(value) is list or type(value) is tuple:
         items = [encode_basestring(i) if type(i) is str else _json(i) for i in value]
         return "[" + ",".join(items) + "]"
