@@ -108,6 +108,13 @@ class Office:
         rows = await self.town.store.read(lambda tx: suppressed(tx, 0, 100))
         return [(row["body"]["reason"], row["body"].get("silence", "")) for row in rows]
 
+    async def why(self, service: str = "orders") -> dict[str, Any]:
+        """The answer about a service."""
+        known, now = self.town.knowledge, self.town.clock.now()
+        return await self.town.store.read(
+            lambda tx: queries.why_of(tx, known, "shop", service, now)
+        )
+
     async def replayed(self) -> list[dict[str, Any]]:
         """The replay of every incident there is."""
 
@@ -157,6 +164,11 @@ def test_a_silence_holds_back_and_lets_go() -> None:
             assert await office.incidents() == []
             assert office.town.receiver.got == []
             assert await office.listed() == [("silenced", made["id"])] * 2
+            told = await office.why()
+            assert told["incident"] is None
+            assert [seen["reason"] for seen in told["seen"]] == ["silenced"] * 2
+            assert "ann silenced it" in told["seen"][0]["sentences"][0]
+            assert made["id"][:8] in told["seen"][0]["sentences"][1]
 
             await office.people.silences.end(ANN, made["id"])
             await office.wait(3)
@@ -240,6 +252,39 @@ def test_two_that_a_person_merged_are_one_from_then_on() -> None:
             await office.wait(310)
             statuses = [row.status for row in await office.incidents()]
             assert statuses == [Status.RESOLVED, Status.CLOSED]
+
+    virtual.run(main())
+
+
+def test_what_is_merged_into_what_was_reopened_goes_on_there() -> None:
+    """Its own episode was over when it was reopened: that goes on, with the other's trouble."""
+
+    async def main() -> None:
+        async with working() as office:
+            await office.alert("Slow")
+            [old] = await office.incidents()
+            await office.people.incidents.resolve(ANN, old.id, ResolutionKind.DUPLICATE, "")
+            await office.wait(2)
+            await office.people.incidents.reopen(ANN, old.id, "users still complain")
+            await office.alert("Late", service="payments")
+            _, one, two = await office.incidents()
+            await office.people.incidents.merge(ANN, two.id, one.id)
+            await office.wait(2)
+            await office.town.crash_brain()
+            await office.alert("Worse", service="payments")
+            _, kept, closed = await office.incidents()
+            assert (closed.status, closed.merged_into) == (Status.CLOSED, one.id)
+            assert (kept.status, kept.services) == (Status.OPEN, ("orders", "payments"))
+            assert kept.symptoms == 3
+
+            await office.alert("Late", service="payments", resolved=True)
+            await office.alert("Worse", service="payments", resolved=True)
+            await office.alert("Slow", resolved=True)
+            await office.wait(310)
+            assert [row.status for row in await office.incidents()][1:] == [
+                Status.RESOLVED,
+                Status.CLOSED,
+            ]
 
     virtual.run(main())
 

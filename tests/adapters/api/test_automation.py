@@ -11,10 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
+from opx.core.base.time import MINUTE
 from opx.core.correlate.episode import Group
+from opx.core.correlate.silences import Silence
 from opx.core.decide.case import Breaker, TrackRecord
 from opx.core.decide.roles import Role
-from opx.core.detect.finding import FindingState
+from opx.core.detect.finding import FindingKind, FindingState
 from opx.core.incident.incident import Status
 from opx.core.ingest.signals import Identity
 from opx.engine.people import once
@@ -357,8 +359,10 @@ def test_the_same_key_does_a_thing_once(client: httpx.Client, world: Any) -> Non
 @pytest.mark.parametrize(
     ("status", "group", "fires", "state"),
     [
-        (None, "orders", True, "well"),
-        (Status.RESOLVED, "orders", True, "well"),
+        (None, "orders", False, "well"),
+        (None, "orders", True, "unwell"),
+        (Status.RESOLVED, "orders", False, "well"),
+        (Status.RESOLVED, "orders", True, "unwell"),
         (Status.OPEN, "orders", True, "unwell"),
         (Status.OPEN, "orders", False, "recovered"),
         (Status.MITIGATING, "orders", True, "being repaired"),
@@ -391,6 +395,31 @@ def test_how_a_service_is(
 
     assert service["state"] == state
     assert f"<td>{state}</td>" in shown
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind", "state"),
+    [
+        ("", FindingKind.SYMPTOM, "silenced"),
+        ("another", FindingKind.SYMPTOM, "unwell"),
+        ("", FindingKind.EVIDENCE, "well"),
+    ],
+)
+def test_a_service_that_is_ill_in_silence_is_not_well(
+    taught: httpx.Client, world: Any, rule: str, kind: FindingKind, state: str
+) -> None:
+    """What a silence holds opens no incident, and is said; what is merely odd is no illness."""
+    whose = Identity("shop", "orders", "10.0.0.7")
+    found = replace(samples.finding("f", state=FindingState.FIRING), identity=whose, kind=kind)
+    began, ends = world.clock.now(), world.clock.now() + MINUTE
+    quiet = Silence(
+        id="s", by="a", reason="r", starts_at=began, ends_at=ends, service="orders", rule=rule
+    )
+    world.put(found, quiet)
+
+    (service,) = taught.get("/api/v1/services", headers=world.auth()).json()["items"]
+
+    assert service["state"] == state
 
 
 def test_status_at_a_glance(taught: httpx.Client, world: Any, made: Any) -> None:

@@ -243,17 +243,41 @@ def test_a_person_merges_what_nothing_connects() -> None:
 
 
 def test_a_ruling_on_what_is_over_is_nothing() -> None:
-    """Neither on an episode that has ended nor into one; asked twice it is done once."""
+    """On an episode that has ended, or into one that nobody knows; asked twice it is done once."""
     state = SenseState()
     one = ill("payments", 0)
-    [payments] = feed(state, one).episodes
+    feed(state, one)
     feed(state, well(one, 1))
     [ended] = stage.tick(state, T + 10 * MINUTE)
     [worker] = feed(state, ill("worker", 700)).episodes
-    into_nothing = replace(ruling(worker, payments.id), at=T + 701 * SECOND)
+    into_nothing = replace(ruling(worker, "unknown"), at=T + 701 * SECOND)
     rulings = [ruling(ended), into_nothing, into_nothing]
     [over] = stage.step(state, [], T, SHOP, rulings).episodes
     assert (over.id, over.merged_into, over.ended_at) == (worker.id, None, T + 701 * SECOND)
+
+
+def test_what_is_merged_into_what_has_ended_makes_it_go_on() -> None:
+    """Nothing of either is lost, and the group that was well again is its too."""
+    state = SenseState()
+    one = ill("payments", 0)
+    feed(state, one)
+    feed(state, well(one, 1))
+    [ended] = stage.tick(state, T + 10 * MINUTE)
+    sick = ill("worker", 700)
+    [worker] = feed(state, sick).episodes
+    merged = [ruling(worker, ended.id)] * 2
+    closed, goes_on = stage.step(state, [], T, SHOP, merged).episodes
+    assert (closed.id, closed.merged_into) == (worker.id, ended.id)
+    assert (goes_on.id, goes_on.ended_at, goes_on.quiet_since) == (ended.id, None, None)
+    assert {group.service for group in goes_on.groups} == {"payments", "worker"}
+    assert (goes_on.symptoms, goes_on.open_symptoms) == (2, 1)
+    [again] = feed(state, ill("payments", 710)).episodes
+    assert (again.id, again.symptoms) == (ended.id, 3)
+    feed(state, well(sick, 720), well(ill("payments", 710), 720))
+    [over] = stage.tick(state, T + 1100 * SECOND)
+    assert over.id == ended.id
+    assert state.ended.keys() == {group for group in goes_on.groups}
+    assert not state.live
 
 
 # ---------------------------------------------------------------- one incident, any order

@@ -64,6 +64,19 @@ def test_what_a_silence_matches(matches: dict[str, str], expected: bool) -> None
     assert silence.matches(fired()) is expected
 
 
+def test_a_rule_is_silenced_by_the_name_of_its_document() -> None:
+    """People know ``slow``; its findings say ``threshold/slow``."""
+    found = fired(rule="threshold/slow")
+
+    def silence(rule: str) -> Silence:
+        return Silence(id="s", by="ann", reason="r", starts_at=T, ends_at=T + 1, rule=rule)
+
+    assert silence("slow").matches(found)
+    assert silence("threshold/slow").matches(found)
+    assert not silence("threshold").matches(found)
+    assert not silence("low").matches(found)
+
+
 def test_no_silence_is_of_everything_or_for_ever() -> None:
     """It names something, and ends within 30 days."""
     with pytest.raises(BadInput, match="everything"):

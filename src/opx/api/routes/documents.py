@@ -122,8 +122,9 @@ async def published(by: Reader) -> JSONResponse:
 @router.get("/services")
 async def services(front: TheFront, by: Reader) -> JSONResponse:
     """Every service opx knows, with the incidents that are open on it."""
-    knowledge = await front.knowledge()
-    return answer({"items": await front.store.read(lambda tx: queries.services(tx, knowledge))})
+    knowledge, now = await front.knowledge(), front.clock.now()
+    read = front.store.read(lambda tx: queries.services(tx, knowledge, now))
+    return answer({"items": await read})
 
 
 @router.get("/services/{name}/why")

@@ -24,7 +24,8 @@ SHORTEST: Ms = MINUTE
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
     """``environment``, ``service``, ``rule``: what it matches, exactly; empty is any, and not all
-    of them are empty. It holds from ``starts_at`` until ``ends_at``, or until ``ended_by`` said
+    of them are empty. ``rule``: as findings have it (``threshold/slow``), or by the name of its
+    document alone (``slow``). It holds from ``starts_at`` until ``ends_at``, or until ``ended_by`` said
     that it is over, at which ``ends_at`` is then."""
 
     id: str
@@ -55,7 +56,7 @@ class Silence:
         return (
             self.environment in ("", identity.environment)
             and self.service in ("", identity.service)
-            and self.rule in ("", finding.rule)
+            and self.rule in ("", finding.rule, finding.rule.partition("/")[2])
         )
 
 

@@ -211,13 +211,27 @@ def _obey(state: SenseState, out: Correlated, ruling: Ruling) -> None:
     """End an episode, or let another go on for it, as a person has ruled; not when it is over
     anyhow. Where more symptoms have come than they knew of, it does not end."""
     lives = {live.episode.id: live for live in state.live.values()}
-    live, into = lives.get(ruling.id), lives.get(ruling.into)
-    if live is None or live is into:
+    live = lives.get(ruling.id)
+    if live is None or ruling.id == ruling.into:
         return
+    into = lives.get(ruling.into) or _revived(state, ruling.into)
     if into is not None:
         _absorb(state, out, into, live, ruling.at)
     elif live.symptoms <= ruling.symptoms:
         out.ended(_end(state, live, max(ruling.at, live.last_at)))
+
+
+def _revived(state: SenseState, id: str) -> Live | None:
+    """An ended episode, which goes on: its incident was reopened, and is given another's. Without
+    those of its groups that are ill in a later one."""
+    ended = (live for live in state.ended.values() if live.episode.id == id)
+    live = next(ended, None)
+    if live is None or live.root in state.live:
+        return None
+    live.parts = {group: part for group, part in live.parts.items() if group not in state.live}
+    for group in live.parts:
+        state.live[group] = state.ended.pop(group)
+    return live
 
 
 def _place(

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from opx.core.base import canonical
 from opx.core.base.time import Ms
 from opx.core.correlate.episode import Group
+from opx.core.correlate.silences import Silence
 from opx.core.decide import scopes
 from opx.core.decide.case import Automation, Breaker, Grant, Mode, TrackRecord, probe_of
-from opx.core.detect.finding import Finding, FindingState
+from opx.core.detect.finding import Finding, FindingKind, FindingState
 from opx.core.detect.predict.prediction import Prediction
 from opx.core.incident.incident import Incident, Status
 from opx.core.ingest.signals import Severity
@@ -26,6 +27,8 @@ from opx.engine.queries.predictions import EXPECTED, expected
 
 MOST_SHOWN = 20
 """Open incidents that are told one by one: the worst, of those the newest."""
+MOST_FIRING = 1_000
+"""Findings that are looked at for services without an incident: the newest that fire."""
 
 
 def automation(tx: ReadTx) -> Plain:
@@ -55,7 +58,7 @@ def status(tx: ReadTx, knowledge: Knowledge, now: Ms) -> Plain:
         "open_predictions": tx.count(Prediction, *EXPECTED),
         "predictions": expected(tx, MOST_SHOWN),
         "problems": problems(knowledge),
-        "services": _services(tx, active, knowledge),
+        "services": _services(tx, active, knowledge, now),
     }
 
 
@@ -70,25 +73,45 @@ def worst(tx: ReadTx) -> list[Plain]:
     return [{**row, "doing": doing.about(tx, row)} for row in found]
 
 
-def services(tx: ReadTx, knowledge: Knowledge) -> list[Plain]:
+def services(tx: ReadTx, knowledge: Knowledge, now: Ms) -> list[Plain]:
     """Every service as it was taught, with the incidents that are open on it, and how it is."""
-    return _services(tx, _active(tx), knowledge)
+    return _services(tx, _active(tx), knowledge, now)
 
 
-def _services(tx: ReadTx, active: Sequence[Incident], knowledge: Knowledge) -> list[Plain]:
+def _services(tx: ReadTx, active: Sequence[Incident], knowledge: Knowledge, now: Ms) -> list[Plain]:
     theirs: dict[Group, list[Incident]] = {}
     for row in active:
         for name in {row.group.service, *row.services}:
             theirs.setdefault(Group(row.group.environment, name), []).append(row)
+    unheard = _unheard(tx, now)
     told: list[Plain] = []
     for place, service in sorted(knowledge.catalogue.services.items()):
         group = Group(*place)
         its = theirs.get(group, [])
         own = [row for row in its if row.group == group]
-        state = _state(tx, group, own) if its else "well"
+        state = _state(tx, group, own) if its else unheard.get(group, "well")
         ids = [row.id for row in own]
         told.append({**canonical.plain(service), "incidents": ids, "state": state})
     return told
+
+
+def _unheard(tx: ReadTx, now: Ms) -> dict[Group, str]:
+    """How services are of which a symptom fires, incident or not: ``silenced`` where a silence
+    holds all of theirs, else ``unwell``. A person may have resolved what still goes on."""
+    firing = tx.find(
+        Finding, Where("state", "eq", FindingState.FIRING), order="-since", limit=MOST_FIRING
+    )
+    later = tx.find(Silence, Where("ends_at", "gt", now))
+    holding = [silence for silence in later if silence.holds(now)]
+    found: dict[Group, str] = {}
+    for finding in firing:
+        if finding.kind is not FindingKind.SYMPTOM:
+            continue
+        group = Group(finding.identity.environment, finding.identity.service)
+        held = any(silence.matches(finding) for silence in holding)
+        if not held or group not in found:
+            found[group] = "silenced" if held else "unwell"
+    return found
 
 
 def _state(tx: ReadTx, group: Group, own: Sequence[Incident]) -> str:

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 from opx.core.base import canonical
-from opx.core.base.time import DAY, Ms
-from opx.core.correlate.episode import Group
+from opx.core.base.time import DAY, Ms, to_wire
+from opx.core.correlate.episode import Group, Suppressed
+from opx.core.correlate.silences import Silence
+from opx.core.detect.finding import Finding, FindingState
 from opx.core.incident.gate import SENTENCES
 from opx.core.incident.incident import PromotionReason
 from opx.core.ingest.signals import StoredEvent
@@ -26,21 +28,22 @@ MOST = 20
 
 def why_of(tx: ReadTx, knowledge: Knowledge, environment: str, service: str, now: Ms) -> Plain:
     """The answer about the newest incident of a service that is open or of the last day; where
-    there is none, ``incident`` is None, and ``seen`` says what was seen and why nothing came of
-    it, ``events`` what was received for it in the last day, newest first. ``NotFound`` for a
-    service that nobody knows; ``BadInput`` where several environments have it."""
-    group = _group(tx, knowledge, environment, service)
-    found = _newest(tx, group, now)
+    there is none, or it is over and a silence holds what fires, ``incident`` is None, and
+    ``seen`` says what was seen and why nothing came of it, ``events`` what was received for it
+    in the last day, newest first. ``NotFound`` for a service that nobody knows; ``BadInput``
+    where several environments have it."""
+    group = _group(tx, knowledge, environment, service, now)
+    held, found = _held(tx, group, now), _newest(tx, group, now)
     about = {"environment": group.environment, "service": group.service}
-    if found is not None:
-        answer = {"items": decisions(tx, found), "runs": came_to(tx, found)}
-        return {**about, "incident": found, **answer, "seen": [], "events": []}
+    if found is not None and (found["status"] in ACTIVE or not held):
+        answer = {"items": decisions(tx, found["id"]), "runs": came_to(tx, found["id"])}
+        return {**about, "incident": found["id"], **answer, "seen": [], "events": []}
     waits, events = journal.waits(tx, journal.waits_of(group)), _events(tx, group, now)
-    seen = [_seen(waits)] if waits is not None else []
+    seen = held + ([_seen(waits)] if waits is not None else [])
     return {**about, "incident": None, "items": [], "runs": [], "seen": seen, "events": events}
 
 
-def _group(tx: ReadTx, knowledge: Knowledge, environment: str, service: str) -> Group:
+def _group(tx: ReadTx, knowledge: Knowledge, environment: str, service: str, now: Ms) -> Group:
     """The one that is meant: one that opx was taught, or that something was seen of."""
     taught = {Group(*place) for place in knowledge.catalogue.services}
     known = {
@@ -48,7 +51,7 @@ def _group(tx: ReadTx, knowledge: Knowledge, environment: str, service: str) -> 
     }
     if not known and environment:
         group = Group(environment, service)
-        seen = journal.waits(tx, journal.waits_of(group)) is not None
+        seen = journal.waits(tx, journal.waits_of(group)) is not None or _held(tx, group, now)
         known = {group} if seen or _of(tx, group) else set()
     if not known:
         raise NotFound(
@@ -66,11 +69,45 @@ def _of(tx: ReadTx, group: Group) -> list[Plain]:
     return incidents(tx, narrowed, 1).items
 
 
-def _newest(tx: ReadTx, group: Group, now: Ms) -> str | None:
+def _newest(tx: ReadTx, group: Group, now: Ms) -> Plain | None:
     for one in _of(tx, group):
         if one["status"] in ACTIVE or one["opened_at"] >= now - DAY:
-            return str(one["id"])
+            return one
     return None
+
+
+def _held(tx: ReadTx, group: Group, now: Ms) -> list[Plain]:
+    """What fires there and a silence holds, newest first."""
+    firing = tx.find(
+        Finding,
+        Where("identity.environment", "eq", group.environment),
+        Where("identity.service", "eq", group.service),
+        Where("state", "eq", FindingState.FIRING),
+        order="-at",
+        limit=MOST,
+    )
+    holding = [one for one in tx.find(Silence, Where("ends_at", "gt", now)) if one.holds(now)]
+    return [
+        _silenced(finding, silence)
+        for finding in firing
+        for silence in holding
+        if silence.matches(finding)
+    ]
+
+
+def _silenced(finding: Finding, silence: Silence) -> Plain:
+    told = canonical.plain(finding)
+    return {
+        "at": finding.at,
+        "reason": Suppressed.SILENCED.value,
+        "score": 0.0,
+        "sentences": [
+            f"No incident: {silence.by} silenced it until {to_wire(silence.ends_at)}:"
+            f" {silence.reason}.",
+            f"Its end would change it: opx silence end {silence.id[:8]}.",
+        ],
+        "finding": {name: told[name] for name in ("id", "rule", "kind", "summary")},
+    }
 
 
 def _seen(waits: Entry) -> Plain:
