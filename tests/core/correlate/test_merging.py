@@ -276,7 +276,7 @@ def test_what_is_merged_into_what_has_ended_makes_it_go_on() -> None:
     feed(state, well(sick, 720), well(ill("payments", 710), 720))
     [over] = stage.tick(state, T + 1100 * SECOND)
     assert over.id == ended.id
-    assert state.ended.keys() == {group for group in goes_on.groups}
+    assert state.ended.keys() == set(goes_on.groups)
     assert not state.live
 
 

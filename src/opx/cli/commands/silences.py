@@ -23,7 +23,10 @@ app = typer.Typer(help="What opx opens no incidents for, for a while.", no_args_
 @app.command()
 def add(
     what: Annotated[
-        list[str], typer.Argument(help="environment=E, service=S (or E/S), rule=R: one or more.")
+        list[str],
+        typer.Argument(
+            help="environment=E, service=S (or E/S), rule=R (a rule by its name): one or more."
+        ),
     ],
     during: Annotated[str, typer.Option("--for", help="How long, at most 30d: 2h, 7d.")],
     reason: Annotated[str, typer.Option(help="For whoever wonders why it is so quiet.")],

@@ -25,8 +25,8 @@ SHORTEST: Ms = MINUTE
 class Silence:
     """``environment``, ``service``, ``rule``: what it matches, exactly; empty is any, and not all
     of them are empty. ``rule``: as findings have it (``threshold/slow``), or by the name of its
-    document alone (``slow``). It holds from ``starts_at`` until ``ends_at``, or until ``ended_by`` said
-    that it is over, at which ``ends_at`` is then."""
+    document alone (``slow``). It holds from ``starts_at`` until ``ends_at``, or until ``ended_by``
+    said that it is over, at which ``ends_at`` is then."""
 
     id: str
     by: str
