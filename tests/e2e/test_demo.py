@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,6 +41,21 @@ REPAIRED_BY = {
     Fault.BAD_RELEASE: "rollback-release",
 }
 """Where a restart alone would not do."""
+CAUSES = {
+    Fault.KILL: "process down: playground/{}, the process is not running",
+    Fault.HANG: "process hung: playground/{}, the process runs and does not answer",
+    Fault.TAMPER: "/{}.json, the file was changed by mallory",
+    Fault.BAD_RELEASE: "{}: bad release: v",
+    Fault.SLOW_STORE: "latency: playground/{}, it answers slowly",
+    Fault.BROKEN_START: "process down: playground/{}, the process is not running",
+    Fault.KILL_BRAIN: "process down: playground/{}, the process is not running",
+    Fault.KILL_HANDS: "process hung: playground/{}, the process runs and does not answer",
+    Fault.TELEMETRY_LOSS: "telemetry loss: opx/observer",
+    Fault.NO_RUNBOOK: "process down: playground/{}, the process is not running",
+    Fault.TWO_AT_ONCE: "playground/{}, the process ",
+}
+"""What the story has to blame, where something was wrong."""
+_CHAPTER = re.compile(r"^\d+ of \d+: .*\((\S+)\)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +148,19 @@ def test_every_repair_went_step_by_step(demo: Told) -> None:
 
 
 def test_the_cause_is_named(demo: Told) -> None:
-    """Who spoilt the file and which release is bad stand in the story, and so does the store
-    among all that look guilty when it is slow."""
-    explained = [line for line in demo.story.splitlines() if " explained " in line]
-    assert [line for line in explained if "tampering" in line and "by mallory" in line]
-    assert [line for line in explained if "bad release: v" in line and "by deploy-bot" in line]
-    assert [line for line in explained if "latency: playground/store" in line]
+    """The story of each fault blames what was broken: the process, who spoilt the file, which
+    release is bad, and the store among all that look guilty when it is slow. Where nothing is
+    wrong nothing is blamed."""
+    _, *parts = _CHAPTER.split(demo.story)
+    chapters = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert chapters.keys() == set(Fault)
+    for fault, chapter in chapters.items():
+        blamed = [line for line in chapter.splitlines() if " explained " in line]
+        assert bool(blamed) is (fault in CAUSES), chapter
+        for one in demo.of(Fault(fault)):
+            if fault in CAUSES:
+                cause = CAUSES[Fault(fault)].format(one["service"])
+                assert [line for line in blamed if cause in line], (cause, chapter)
 
 
 def test_nothing_is_left_of_a_tour(demo: Told) -> None:
