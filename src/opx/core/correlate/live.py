@@ -33,10 +33,10 @@ def is_own(finding: Finding) -> bool:
 
 @dataclass(slots=True)
 class Part:
-    """One group's share. ``firing``: the ids of what speaks against it now, ``open``: of the
-    symptoms among them, ``seen``: of all that has fired, ``own``: of what still does and is
-    nobody else's doing. ``well``, ``cleared_at``: when the
-    last of the firing, of the open, was over."""
+    """One group's share. ``firing``: the ids of what speaks against it now, with since when,
+    ``open``: of the symptoms among them, ``seen``: of all that has fired, ``own``: of what still
+    does and is nobody else's doing. ``well``, ``cleared_at``: when the last of the firing, of the
+    open, was over."""
 
     since: Ms
     last_at: Ms
@@ -45,7 +45,7 @@ class Part:
     symptoms: int = 0
     rules: set[str] = field(default_factory=set)
     by_severity: list[int] = field(default_factory=lambda: [0] * len(Severity))
-    firing: set[str] = field(default_factory=set)
+    firing: dict[str, Ms] = field(default_factory=dict)
     open: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
     own: set[str] = field(default_factory=set)
@@ -73,7 +73,7 @@ class Part:
 
     def adopt(self, finding: Finding) -> None:
         """It fires, and is counted already."""
-        self.firing.add(finding.id)
+        self.firing[finding.id] = finding.at
         self.seen.add(finding.id)
         if finding.kind is FindingKind.SYMPTOM:
             self.open.add(finding.id)
@@ -81,7 +81,7 @@ class Part:
             self.own.add(finding.id)
 
     def clear(self, finding: Finding) -> None:
-        self.firing.discard(finding.id)
+        self.firing.pop(finding.id, None)
         self.own.discard(finding.id)
         if not self.firing:
             self.well = max(finding.at, self.well or 0)
@@ -177,6 +177,15 @@ class Live:
         begins after it was well again is not felt from there."""
         part = self.parts[group]
         return bool(part.firing) or (part.well is not None and since <= part.well)
+
+    @property
+    def calm(self) -> bool:
+        """Whether nothing speaks against anybody in it."""
+        return not any(part.firing for part in self.parts.values())
+
+    def fell_ill(self, group: Group) -> Ms | None:
+        """Since when the oldest speaks against a group that still does; None when nothing does."""
+        return min(self.parts[group].firing.values(), default=None)
 
     def seen(self, group: Group, finding: str) -> bool:
         part = self.parts.get(group)

@@ -6,7 +6,9 @@ The step of stage 3. A finding joins the episode that its group has. A group wit
 joins the trouble that it suffers from, or that suffers from it, along the dependencies
 (``problems``); else it begins one. A group that connects two episodes merges them, and one
 that turns out to suffer from another trouble is taken there, so the groups that are ill
-together are divided in the same way in whatever order they were found. An episode has
+together are divided in the same way in whatever order they were found. A group that was well
+and falls ill together with what it depends on is that one's trouble: its own is over. An
+episode has
 ended when no symptom is open and five minutes have passed since the last one cleared (since
 its newest finding, where there was no symptom), by the findings' own times, so it does not
 matter whether a tick came in between; or when a person has ruled so. A late finding joins
@@ -19,10 +21,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
 
 from opx.core.base import ids
 from opx.core.base.time import DAY, Ms
-from opx.core.correlate import problems
+from opx.core.correlate import again, problems
 from opx.core.correlate.episode import Episode, Group, Ruling, Suppressed
 from opx.core.correlate.live import Live, Part, by_name, is_own, survivor
 from opx.core.correlate.problems import Topology
@@ -33,6 +37,7 @@ UNMAPPED = "?"
 REMEMBERED: Ms = DAY
 """How long an ended episode is remembered as the one before the next."""
 _ALONE = Topology()
+_at = attrgetter("at")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -151,7 +156,7 @@ def step(
     out = Correlated()
     for ruling in rulings:
         _obey(state, out, ruling)
-    for finding in findings:
+    for finding in _callees_first(findings, topology):
         group = group_of(finding)
         live = state.live.get(group)
         part = live.parts[group] if live is not None else None
@@ -163,13 +168,7 @@ def step(
             out.ended(_end(state, live, live.ends_at))
             live = None
         if finding.state is FindingState.FIRING:
-            if live is not None and _relapsed(live, group, finding):
-                _part(state, out, live, group)
-                live = None
-            if live is None or _displaced(live, group, finding):
-                live = _place(state, out, group, finding, topology)
-                state.live[group] = live
-            _fire(state, group, live, finding)
+            live = _fall_ill(state, out, live, finding, topology)
         elif live is not None and part is not None and finding.id in part.seen:
             _clear(state, live, part, finding)
         else:
@@ -276,6 +275,26 @@ def _place(
     return homes.get(root[group]) or state.live[root[group]]
 
 
+def _fall_ill(
+    state: SenseState, out: Correlated, live: Live | None, finding: Finding, topology: Topology
+) -> Live:
+    """Put what fires into the episode of its group, which is ``live``, or into another's."""
+    group = group_of(finding)
+    if live is not None and again.shared(state.live, live, group, finding, topology):
+        out.ended(_end(state, live, live.last_at))
+        live = None
+    elif live is not None and again.relapsed(live, group, finding):
+        _part(state, out, live, group)
+        live = None
+    if live is None or _displaced(live, group, finding):
+        live = _place(state, out, group, finding, topology)
+        state.live[group] = live
+    live.fire(group, finding)
+    state.open.add(finding.id)
+    state.rest(live)
+    return live
+
+
 def _displaced(live: Live, group: Group, finding: Finding) -> bool:
     """Whether a finding may tell that its group belongs elsewhere: it was ill for longer, or is
     ill by itself, which was not known."""
@@ -283,10 +302,20 @@ def _displaced(live: Live, group: Group, finding: Finding) -> bool:
     return finding.at < part.since or (is_own(finding) and not part.own and live.root != group)
 
 
-def _relapsed(live: Live, group: Group, finding: Finding) -> bool:
-    """Whether a group was well again, and what it suffered from is too: trouble of its own."""
-    since = finding.since  # most are ill, and that is quickly told
-    return not live.ill(group, since) and group != live.root and not live.ill(live.root, since)
+def _callees_first(findings: Sequence[Finding], topology: Topology) -> Iterable[Finding]:
+    """In their order; of those of one instant what others depend on comes before who does, so
+    that they find it ill."""
+    if not topology.callees or len(findings) < 2:
+        return findings
+    beneath: dict[Group, int] = {}
+
+    def depth(finding: Finding) -> int:
+        group = group_of(finding)
+        if group not in beneath:
+            beneath[group] = len(topology.beneath(group))
+        return beneath[group]
+
+    return [one for _, same in groupby(findings, _at) for one in sorted(same, key=depth)]
 
 
 def _part(state: SenseState, out: Correlated, live: Live, group: Group) -> None:
@@ -321,12 +350,6 @@ def _absorb(state: SenseState, out: Correlated, kept: Live, other: Live, at: Ms)
     out.ended(other.give(max(at, other.last_at), kept.episode.id))
     out.goes_on(kept)
     state.rest(kept)
-
-
-def _fire(state: SenseState, group: Group, live: Live, finding: Finding) -> None:
-    live.fire(group, finding)
-    state.open.add(finding.id)
-    state.rest(live)
 
 
 def _clear(state: SenseState, live: Live, part: Part, finding: Finding) -> None:
