@@ -210,6 +210,18 @@ def test_what_people_do_about_an_incident(
     assert [one.body.get("version") for one in seen] == [4, None]
 
 
+def test_a_comment_is_of_the_version_that_was_read(up: Opx, world: Any, made: Any) -> None:
+    """Another version is refused, and nothing is said; the one that it has is not."""
+    world.put(made.incident("incident-1", version=4))
+    comment = ("incidents", "comment", "incident-1", "the disk is full", "--if-version")
+
+    stale = up(*comment, "3")
+    assert (stale.code, "read it again" in stale.err) == (1, True)
+    assert "the disk is full" not in up("incidents", "show", "incident-1").out
+    assert up(*comment, "4").code == 0
+    assert "the disk is full" in up("incidents", "show", "incident-1").out
+
+
 def test_what_people_said_of_an_incident_is_shown(up: Opx, world: Any, made: Any) -> None:
     """Whose it is, as what it was resolved, where it went on; a comment in the timeline."""
     resolution = Resolution(kind=ResolutionKind.FALSE_POSITIVE, by="ann", text="the sensor")
