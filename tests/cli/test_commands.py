@@ -660,6 +660,21 @@ def test_a_mistake_is_told_where_the_file_has_it(
     assert up("runbook", "list", "--json").json["runbooks"] == []
 
 
+@pytest.mark.parametrize("command", [("lint",), ("apply", "-f")], ids=["lint", "apply"])
+def test_a_key_that_is_there_twice_is_told_with_both_lines(
+    up: Opx, files: Path, command: tuple[str, ...]
+) -> None:
+    """Both as the file has them, whatever stands before it in what was sent."""
+    (files / "c.yaml").write_text(
+        "apiVersion: opx/v1\nkind: Service\nmetadata:\n  name: till\n  name: orders\nspec: {}\n"
+    )
+    result = up(*command, str(files))
+
+    assert result.code == 1
+    told = "/c.yaml:5: the key 'name' is already there (first in line 4)"
+    assert told in (result.out + result.err)
+
+
 def test_linting_needs_no_server(opx: Opx, files: Path) -> None:
     """0 and how many are well; as JSON the ids and no findings."""
     assert "2 documents are well" in opx("lint", str(files)).out
