@@ -148,6 +148,13 @@ class Document:
     source: str
     line: int
 
+    def at(self, *path: str) -> Node:
+        """What stands in its envelope under these names: ``kind``, or ``metadata``, ``name``."""
+        node = self.root
+        for name in path:
+            node = node.entries()[name]
+        return node
+
 
 def envelope(root: Node) -> Document:
     """Check ``apiVersion / kind / metadata / spec`` of one parsed document."""

@@ -139,7 +139,7 @@ def _names(node: Node) -> tuple[str, ...]:
 
 def _kind(document: Document, kind: str) -> None:
     if document.kind != kind:
-        raise document.spec.wrong(f"a {kind} is expected here, not a {document.kind}")
+        raise document.at("kind").wrong(f"a {kind} is expected here, not a {document.kind}")
 
 
 def _said(node: Node) -> str:

@@ -199,7 +199,7 @@ class DetectionRule:
 def bind_rule(document: Document) -> DetectionRule:
     """Read a ``DetectionRule`` document. ``DocumentError`` with the line of what is wrong."""
     if document.kind != KIND:
-        raise document.spec.wrong(f"a {KIND} is expected, not a {document.kind}")
+        raise document.at("kind").wrong(f"a {KIND} is expected, not a {document.kind}")
     return _bind(document.name, document.hash, document.spec)
 
 
