@@ -295,6 +295,16 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     assert "--port N" in done.stderr
 
 
+@pytest.mark.parametrize("proxy", [[], ["--behind-proxy"]], ids=["alone", "behind a proxy"])
+def test_a_host_that_does_not_resolve_is_one_line(tmp_path: Path, proxy: list[str]) -> None:
+    """With its name, whether or not opx may be reached from elsewhere."""
+    done = up_for_real(tmp_path / "data", "--host", "nosuchhost.invalid", *proxy)
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "the host 'nosuchhost.invalid' does not resolve: " in done.stderr
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """The kernel's own folders let nobody in, not even root."""
     done = up_for_real(Path("/sys/opx"), "--port", "0")
