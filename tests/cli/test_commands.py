@@ -81,6 +81,22 @@ def test_without_opx_every_command_says_to_start_it(opx: Opx, tmp_path: Path) ->
     assert "opx up" in gone.err
 
 
+@pytest.mark.parametrize(
+    "command", [("playground", "up", "--folder"), ("demo", "--once", "--data")], ids=str
+)
+def test_what_needs_supervisord_says_how_to_install_it(
+    opx: Opx, tmp_path: Path, monkeypatch: Any, command: tuple[str, ...]
+) -> None:
+    """In one line, before anything is begun."""
+    monkeypatch.setitem(sys.modules, "supervisor", None)  # as where it is not installed
+
+    result = opx(*command, str(tmp_path / "shop"))
+
+    assert result.code == 1
+    assert result.err.endswith("is not installed: pip install 'opx-control-plane[supervisor]'")
+    assert (result.out, (tmp_path / "shop").exists()) == ("", False)
+
+
 def test_usage_errors_are_two(up: Opx) -> None:
     """An unknown command, a missing argument, a duration that is none."""
     assert up("nonsense").code == 2

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -60,6 +61,13 @@ def test_nothing_wrong_is_zero(opx: Opx, data: Path) -> None:
     """A folder in order, a free port: all is well."""
     assert findings(opx) == {}
     assert "all is well" in opx("doctor").out
+
+
+def test_a_plain_install_is_well(opx: Opx, data: Path, monkeypatch: Any) -> None:
+    """supervisord is for the demo and the playground alone: without it nothing is wrong."""
+    monkeypatch.setitem(sys.modules, "supervisor", None)  # as where it is not installed
+
+    assert findings(opx) == {}
 
 
 def test_a_folder_others_can_read(opx: Opx, data: Path) -> None:

@@ -8,7 +8,6 @@ Needs no running opx; what it finds wrong it does not change.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
 import shutil
@@ -149,15 +148,6 @@ def _clock(settings: Settings) -> Iterator[Finding]:
         yield Finding("clock", wrong, "set it, best by NTP, before opx goes on")
 
 
-def _supervisor(settings: Settings) -> Iterator[Finding]:
-    if importlib.util.find_spec("supervisor") is None:
-        yield Finding(
-            "supervisor",
-            "supervisord is not installed: opx demo and the playground need it",
-            "pip install 'opx-control-plane[supervisor]'",
-        )
-
-
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _folder,
     _disk,
@@ -165,5 +155,4 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _processes,
     _inside,
     _clock,
-    _supervisor,
 )
