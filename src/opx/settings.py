@@ -114,6 +114,11 @@ class Settings:
         return self.data / "front.json"
 
     @property
+    def served(self) -> Path:
+        """The host and port that the last start was to listen on; it stays when opx stops."""
+        return self.data / "served.json"
+
+    @property
     def anchors(self) -> Path:
         return self.data / "journal.heads"
 

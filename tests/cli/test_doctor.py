@@ -105,6 +105,28 @@ def test_a_port_that_somebody_uses(opx: Opx, data: Path, monkeypatch: Any) -> No
         assert "cannot be used" in findings(opx)["port"]
 
 
+def test_the_port_it_was_last_served_on_is_the_one_that_counts(
+    opx: Opx, data: Path, monkeypatch: Any
+) -> None:
+    """Whatever is configured: it is where its users look for it. Of any free port there is none to
+    look at but what is configured."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        app.prepare(settings.load({"port": taken}))
+        assert findings(opx)["port"].startswith(f"port {taken} cannot be used")
+
+        app.prepare(settings.load({"port": 0}))
+        assert findings(opx) == {}
+        monkeypatch.setenv("OPX_PORT", str(taken))
+        assert findings(opx)["port"].startswith(f"port {taken} cannot be used")
+
+        monkeypatch.delenv("OPX_PORT")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            app.prepare(settings.load({"port": free.getsockname()[1]}))
+        monkeypatch.setenv("OPX_PORT", str(taken))
+        assert findings(opx) == {}
+
+
 def test_a_lock_left_behind(opx: Opx, data: Path) -> None:
     """A watcher that was killed has left its name, and is not mistaken for a running one."""
     (data / "opx.lock").write_text(json.dumps({"pid": 4_000_000}))

@@ -28,7 +28,7 @@ from opx.engine.documents import Change, put, stored
 from opx.engine.hands import EPOCH
 from opx.engine.ports import Clock, Saved, Store, WriteTx
 from opx.errors import Damaged, NotLoggedIn
-from opx.settings import Settings
+from opx.settings import Settings, publish
 
 ACTOR = "opx"
 
@@ -47,6 +47,7 @@ def prepare(settings: Settings) -> str:
         KeyPair.create(settings.keys)
     KeySigner.load(settings.keys)
     KeyVerifier.load(settings.keys)
+    publish(settings.served, {"host": settings.host, "port": settings.port})
     return asyncio.run(_prepare(settings))
 
 

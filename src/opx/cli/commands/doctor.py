@@ -82,15 +82,20 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _port(settings: Settings) -> Iterator[Finding]:
-    if settings.port == 0 or locks.held(settings.lock):
+    """Whether what this folder was last served on can be had, else what is configured."""
+    host, port = settings.host, settings.port
+    last = locks.said(settings.served)
+    if last.get("port"):
+        host, port = last["host"], last["port"]
+    if port == 0 or locks.held(settings.lock):
         return
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host.strip("[]"), settings.port))
+            probe.bind((host.strip("[]"), port))
         except OSError as error:
-            wrong = f"port {settings.port} cannot be used: {error.strerror}"
+            wrong = f"port {port} cannot be used: {error.strerror}"
             yield Finding("port", wrong, "stop what uses it, or opx up --port N")
 
 
