@@ -125,13 +125,18 @@ spec:
             9,
             "there is a Mapping already and it is named 'a'",
         ),
+        (
+            RUNBOOK.replace("service.target", "service.taget"),
+            9,
+            "there is no 'service.taget' (did you mean 'target'?)",
+        ),
         (f"# ours\n{SERVICE}...\n%YAML 1.2\n---\n{POLICY}", 2, "this document cannot stand alone"),
     ],
 )
 def test_what_is_wrong_with_a_document_is_told_where_it_stands(
     text: str, line: int, error: str
 ) -> None:
-    """By the line of its kind, its name or its beginning, whichever it is: not of its spec."""
+    """By the line of its kind, its name, its beginning or a condition, whichever it is."""
     [wrong] = documents.examine(text, "a.yaml", [])[1]
 
     assert str(wrong).startswith(f"a.yaml:{line}: {error}")

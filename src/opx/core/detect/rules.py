@@ -112,6 +112,22 @@ class Absence(Check):
     after: Ms
 
 
+FACTS: dict[str, Any] = {
+    "event": {
+        "id": "1",
+        "source": "/deploy",
+        "type": "opx.release.deployed",
+        "subject": "orders",
+        "severity": 2,
+        "environment": "shop",
+        "service": "orders",
+        "resource": "orders-1",
+        "data": {},
+    }
+}
+"""What ``events.facts`` gives, for example: a ``when`` is held against it as it is read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventClass:
     """Events of ``type`` for which every ``when`` holds. ``source`` "": any."""
@@ -273,7 +289,7 @@ def _class(spec: dict[str, Node]) -> EventClass:
     return EventClass(
         type=spec["type"].text(r"\S+", 200),
         source=spec["source"].text(r"\S+", 1_000) if "source" in spec else "",
-        when=tuple(one.expression() for one in spec["when"].items()) if "when" in spec else (),
+        when=tuple(one.expression(FACTS) for one in spec["when"].items()) if "when" in spec else (),
     )
 
 
