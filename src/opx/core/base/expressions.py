@@ -43,6 +43,7 @@ _OWN = {
     "uint",
 }  # fmt: skip
 """Names that the evaluator brings along."""
+_ORDERS = {"_<_", "_<=_", "_>_", "_>=_"}
 _NO_FUNCTION = "Undefined variable or function"
 """How the evaluator's error begins for a function that is not there, or not for such values."""
 _cel = celext.load()
@@ -78,6 +79,12 @@ class Expression:
         if not isinstance(value, bool):
             raise ExpressionError(f"{self.text!r} is not a yes or no but {value!r}")
         return value
+
+    @property
+    def limits(self) -> bool:
+        """Whether something is to be above or below a number that is written in it."""
+        ordered = not _ORDERS.isdisjoint(self._program.functions())
+        return ordered and any(kind == "number" for kind, _ in _tokens(self.text))
 
     def unknown(self, facts: Mapping[str, Any]) -> tuple[str, tuple[str, ...]] | None:
         """The first name in it that facts of this shape can never have, and those that they have

@@ -70,6 +70,11 @@ class Check:
     lines: ClassVar[bool] = False
 
     @property
+    def limited(self) -> bool:
+        """Whether there is a number in it that needs its reason."""
+        return True
+
+    @property
     def metrics(self) -> set[str]:
         """Those whose series it looks at: one for each selector in it."""
         said = (getattr(self, one.name) for one in fields(self))
@@ -146,6 +151,12 @@ class Happening(Check):
     event: EventClass
     expires: Ms
     clears: EventClass | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Only where a condition holds something against a number: a type is no limit."""
+        whens = (*self.event.when, *(self.clears.when if self.clears else ()))
+        return any(when.limits for when in whens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +251,7 @@ def _bind(name: str, hash: str, root: Node) -> DetectionRule:
         severity=spec["severity"].choice(Severity),
         kind=spec["kind"].choice(FindingKind) if "kind" in spec else check.kind,
         signal=spec["signal"].choice(Signal) if "signal" in spec else None,
-        justification=_justification(root, spec, block),
+        justification=_justification(root, spec, check),
         hold=spec["for"].duration(0, 7 * DAY) if "for" in spec else 0,
         spec=root.plain(),  # type: ignore[arg-type]  # it is a mapping: its fields were read
     )
@@ -341,9 +352,9 @@ def _pattern(node: Node) -> str:
     return pattern
 
 
-def _justification(root: Node, spec: dict[str, Node], block: str) -> str:
+def _justification(root: Node, spec: dict[str, Node], check: Check) -> str:
     if "justification" not in spec:
-        if block == Happening.block:
+        if not check.limited:
             return ""
         raise root.wrong("the field 'justification' is missing", "say what gives this limit")
     text = spec["justification"].text().strip()
