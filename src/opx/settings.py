@@ -12,6 +12,7 @@ import ipaddress
 import json
 import os
 import re
+import socket
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -69,6 +70,7 @@ class Settings:
         if self.log_level not in LOG_LEVELS:
             raise BadInput(f"log_level {self.log_level!r} is not one of {', '.join(LOG_LEVELS)}")
         if not self.behind_proxy and not is_loopback(self.host):
+            resolve(self.host)
             raise BadInput(
                 f"{self.host} can be reached from elsewhere and opx speaks plain HTTP",
                 hint="put a proxy that ends TLS in front and say --behind-proxy",
@@ -112,6 +114,11 @@ class Settings:
         return self.data / "front.json"
 
     @property
+    def served(self) -> Path:
+        """The host and port that the last start was to listen on; it stays when opx stops."""
+        return self.data / "served.json"
+
+    @property
     def anchors(self) -> Path:
         return self.data / "journal.heads"
 
@@ -146,6 +153,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def resolve(host: str) -> None:
+    """``BadInput`` when a host that is to be listened on is no address, nor a name of one."""
+    try:
+        socket.getaddrinfo(host.strip("[]") or None, 0, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no name"
+        raise BadInput(
+            f"the host {host!r} does not resolve: {why}", hint="write an address of this machine"
+        ) from error
 
 
 def load(

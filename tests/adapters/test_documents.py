@@ -92,12 +92,54 @@ def test_every_mistake_in_a_text_is_told() -> None:
     checked, wrong = documents.examine(text, "a.yaml", [])
 
     assert [one.id for one in checked] == ["Policy/default"]
-    assert [error.line for error in wrong] == [4, 14, 19]
+    assert [error.line for error in wrong] == [4, 12, 18]
     assert [str(error).partition(" ")[2][:24] for error in wrong] == [
         "unknown field 'enviromen",
         "there is no kind 'Servce",
         "Policy/default stands tw",
     ]
+
+
+LONG = """\
+apiVersion: opx/v1
+kind: {kind}
+metadata:
+  name: {name}
+spec:
+  {spec}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "error"),
+    [
+        (LONG.format(kind="Servce", name="x", spec="{}"), 2, "there is no kind 'Servce'"),
+        (LONG.format(kind="Policy", name="x", spec="{}"), 4, "there is one policy"),
+        (
+            "---\n".join([LONG.format(kind="Service", name="x", spec="environment: e")] * 2),
+            11,
+            "Service/e/x stands twice in this text",
+        ),
+        (
+            "---\n".join(LONG.format(kind="Mapping", name=name, spec="{}") for name in "ab"),
+            9,
+            "there is a Mapping already and it is named 'a'",
+        ),
+        (
+            RUNBOOK.replace("service.target", "service.taget"),
+            9,
+            "there is no 'service.taget' (did you mean 'target'?)",
+        ),
+        (f"# ours\n{SERVICE}...\n%YAML 1.2\n---\n{POLICY}", 2, "this document cannot stand alone"),
+    ],
+)
+def test_what_is_wrong_with_a_document_is_told_where_it_stands(
+    text: str, line: int, error: str
+) -> None:
+    """By the line of its kind, its name, its beginning or a condition, whichever it is."""
+    [wrong] = documents.examine(text, "a.yaml", [])[1]
+
+    assert str(wrong).startswith(f"a.yaml:{line}: {error}")
 
 
 def test_what_a_service_needs_must_be_there() -> None:

@@ -81,6 +81,22 @@ def test_without_opx_every_command_says_to_start_it(opx: Opx, tmp_path: Path) ->
     assert "opx up" in gone.err
 
 
+@pytest.mark.parametrize(
+    "command", [("playground", "up", "--folder"), ("demo", "--once", "--data")], ids=str
+)
+def test_what_needs_supervisord_says_how_to_install_it(
+    opx: Opx, tmp_path: Path, monkeypatch: Any, command: tuple[str, ...]
+) -> None:
+    """In one line, before anything is begun."""
+    monkeypatch.setitem(sys.modules, "supervisor", None)  # as where it is not installed
+
+    result = opx(*command, str(tmp_path / "shop"))
+
+    assert result.code == 1
+    assert result.err.endswith("is not installed: pip install 'opx-control-plane[supervisor]'")
+    assert (result.out, (tmp_path / "shop").exists()) == ("", False)
+
+
 def test_usage_errors_are_two(up: Opx) -> None:
     """An unknown command, a missing argument, a duration that is none."""
     assert up("nonsense").code == 2
@@ -208,6 +224,18 @@ def test_what_people_do_about_an_incident(
     assert as_json.json["incident"]
     assert [{name: one.body[name] for name in told} for one in seen] == [told, told]
     assert [one.body.get("version") for one in seen] == [4, None]
+
+
+def test_a_comment_is_of_the_version_that_was_read(up: Opx, world: Any, made: Any) -> None:
+    """Another version is refused, and nothing is said; the one that it has is not."""
+    world.put(made.incident("incident-1", version=4))
+    comment = ("incidents", "comment", "incident-1", "the disk is full", "--if-version")
+
+    stale = up(*comment, "3")
+    assert (stale.code, "read it again" in stale.err) == (1, True)
+    assert "the disk is full" not in up("incidents", "show", "incident-1").out
+    assert up(*comment, "4").code == 0
+    assert "the disk is full" in up("incidents", "show", "incident-1").out
 
 
 def test_what_people_said_of_an_incident_is_shown(up: Opx, world: Any, made: Any) -> None:
@@ -646,6 +674,21 @@ def test_a_mistake_is_told_where_the_file_has_it(
     assert result.code == 1
     assert f"b-runbook.yaml:{line}: unknown field 'porpose'" in (result.out + result.err)
     assert up("runbook", "list", "--json").json["runbooks"] == []
+
+
+@pytest.mark.parametrize("command", [("lint",), ("apply", "-f")], ids=["lint", "apply"])
+def test_a_key_that_is_there_twice_is_told_with_both_lines(
+    up: Opx, files: Path, command: tuple[str, ...]
+) -> None:
+    """Both as the file has them, whatever stands before it in what was sent."""
+    (files / "c.yaml").write_text(
+        "apiVersion: opx/v1\nkind: Service\nmetadata:\n  name: till\n  name: orders\nspec: {}\n"
+    )
+    result = up(*command, str(files))
+
+    assert result.code == 1
+    told = "/c.yaml:5: the key 'name' is already there (first in line 4)"
+    assert told in (result.out + result.err)
 
 
 def test_linting_needs_no_server(opx: Opx, files: Path) -> None:

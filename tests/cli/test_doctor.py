@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +63,13 @@ def test_nothing_wrong_is_zero(opx: Opx, data: Path) -> None:
     assert "all is well" in opx("doctor").out
 
 
+def test_a_plain_install_is_well(opx: Opx, data: Path, monkeypatch: Any) -> None:
+    """supervisord is for the demo and the playground alone: without it nothing is wrong."""
+    monkeypatch.setitem(sys.modules, "supervisor", None)  # as where it is not installed
+
+    assert findings(opx) == {}
+
+
 def test_a_folder_others_can_read(opx: Opx, data: Path) -> None:
     """An open folder and an open secret are told with the command that closes them."""
     secret = data / "admin.token"
@@ -95,6 +103,28 @@ def test_a_port_that_somebody_uses(opx: Opx, data: Path, monkeypatch: Any) -> No
         monkeypatch.setenv("OPX_PORT", str(other.getsockname()[1]))
 
         assert "cannot be used" in findings(opx)["port"]
+
+
+def test_the_port_it_was_last_served_on_is_the_one_that_counts(
+    opx: Opx, data: Path, monkeypatch: Any
+) -> None:
+    """Whatever is configured: it is where its users look for it. Of any free port there is none to
+    look at but what is configured."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        app.prepare(settings.load({"port": taken}))
+        assert findings(opx)["port"].startswith(f"port {taken} cannot be used")
+
+        app.prepare(settings.load({"port": 0}))
+        assert findings(opx) == {}
+        monkeypatch.setenv("OPX_PORT", str(taken))
+        assert findings(opx)["port"].startswith(f"port {taken} cannot be used")
+
+        monkeypatch.delenv("OPX_PORT")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            app.prepare(settings.load({"port": free.getsockname()[1]}))
+        monkeypatch.setenv("OPX_PORT", str(taken))
+        assert findings(opx) == {}
 
 
 def test_a_lock_left_behind(opx: Opx, data: Path) -> None:

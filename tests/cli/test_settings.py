@@ -35,12 +35,19 @@ def test_hosts_in_a_variable_are_a_list(tmp_path: Path) -> None:
     assert loaded.allowed_hosts == ("a", "b")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "opx.example.org", ""])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "0", ""])
 def test_another_interface_must_be_meant(tmp_path: Path, host: str) -> None:
     """Without ``--behind-proxy`` opx binds loopback only."""
     with pytest.raises(BadInput, match="plain HTTP"):
         settings.Settings(data=tmp_path, host=host)
     assert settings.Settings(data=tmp_path, host=host, behind_proxy=True).host == host
+
+
+@pytest.mark.parametrize("host", ["nosuchhost.invalid", "a..b", "x" * 64, "[::g]"])
+def test_a_host_that_is_none_is_said_to_be(tmp_path: Path, host: str) -> None:
+    """Nobody could reach it from anywhere: that is not what is wrong with it."""
+    with pytest.raises(BadInput, match=r"^the host .* does not resolve: ."):
+        settings.Settings(data=tmp_path, host=host)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "::1", "[::1]", "localhost"])

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from opx import app
 from opx.cli import up
 from opx.cli.up import Child, Watcher
 from opx.settings import Settings
@@ -295,6 +296,16 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     assert "--port N" in done.stderr
 
 
+@pytest.mark.parametrize("proxy", [[], ["--behind-proxy"]], ids=["alone", "behind a proxy"])
+def test_a_host_that_does_not_resolve_is_one_line(tmp_path: Path, proxy: list[str]) -> None:
+    """With its name, whether or not opx may be reached from elsewhere."""
+    done = up_for_real(tmp_path / "data", "--host", "nosuchhost.invalid", *proxy)
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "the host 'nosuchhost.invalid' does not resolve: " in done.stderr
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """The kernel's own folders let nobody in, not even root."""
     done = up_for_real(Path("/sys/opx"), "--port", "0")
@@ -302,6 +313,24 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "/sys/opx" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["sign.key", "verify.key"])
+def test_a_key_that_others_can_read_starts_nothing(tmp_path: Path, name: str) -> None:
+    """Neither brain nor hands could work with it: the reason, the mend, and 1; no process is
+    started, and no way in is printed."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    app.prepare(Settings(data=data))
+    path = data / "keys" / name
+    path.chmod(0o644)
+
+    done = up_for_real(data, "--port", "0")
+
+    assert done.returncode == 1
+    assert f"{path} is open to other users (mode 0644) (chmod 600 {path})" in done.stderr
+    assert "opx is up" not in done.stderr
+    assert not (data / "brain.lock").exists()
 
 
 @pytest.mark.parametrize("room", [0, 40_000])

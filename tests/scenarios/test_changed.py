@@ -195,12 +195,12 @@ def test_why_tells_of_the_runbooks_that_do_not_fit() -> None:
 
     async def main() -> None:
         async with working() as office:
-            hung, queue = "insight.type == 'process_hung'", "queue.length > 5"
+            hung, owner = "insight.type == 'process_hung'", "int(service.owner) > 5"
             both = "insight.type in ['process_down', 'process_hung']"
             await office.apply(RUNBOOK.replace(both, hung))
             await office.fault()
             await office.wait(20)
-            await office.apply(RUNBOOK.replace(both, queue))
+            await office.apply(RUNBOOK.replace(both, owner))
             await office.wait(20)
 
             def told(tx: ReadTx) -> list[dict[str, Any]]:
@@ -212,7 +212,7 @@ def test_why_tells_of_the_runbooks_that_do_not_fit() -> None:
                 f'restart-process does not fit: "{hung}" does not hold.'
             )
             assert first["considered"][0]["conditions"][1]["held"] is True
-            start = f"restart-process does not fit: '{queue}' could not be evaluated"
+            start = f"restart-process does not fit: '{owner}' could not be evaluated"
             assert second["sentences"][-1].startswith(start)
             notices = [str(notice.edge) for notice in office.town.receiver.got]
             assert notices == ["opened", "asks"]

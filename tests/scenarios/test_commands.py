@@ -300,7 +300,7 @@ def test_closing_takes_a_resolution_first() -> None:
 
     assert office.ask("close") == (
         "illegal_change: close is not possible while an incident is open; "
-        "possible: repair_started, episode_ended, merged, resolve"
+        "possible: acknowledge, assign, comment, merge, resolve"
     )
     office.ask("resolve", **FIXED)
     assert office.ask("close") == ""
@@ -308,7 +308,7 @@ def test_closing_takes_a_resolution_first() -> None:
     for verb, body in (("assign", {"to": "bob"}), ("acknowledge", {}), ("resolve", FIXED)):
         error = office.ask(verb, **body)
         assert error.startswith(f"illegal_change: {verb} is not possible while")
-        assert error.endswith("is closed; possible: reopen")
+        assert error.endswith("is closed; possible: comment, reopen")
 
 
 def test_reopening_is_a_new_incident() -> None:

@@ -82,11 +82,10 @@ def read(document: Document) -> Bound:
     reader = _READERS.get(document.kind)
     if reader is None:
         known = ", ".join(KINDS)
-        raise document.spec.wrong(f"there is no kind {document.kind!r}", f"one of {known}")
+        raise document.at("kind").wrong(f"there is no kind {document.kind!r}", f"one of {known}")
     if document.kind == POLICY and document.name != ONLY_POLICY:
-        raise document.spec.wrong(
-            f"there is one policy and it is named {ONLY_POLICY!r}", "rename it"
-        )
+        said = f"there is one policy and it is named {ONLY_POLICY!r}"
+        raise document.at("metadata", "name").wrong(said, "rename it")
     return reader(document)
 
 
@@ -117,7 +116,7 @@ def examine(
             bound = read(document)
             id = _id(document, bound)
             if id in checked:
-                raise document.spec.wrong(f"{id} stands twice in this text")
+                raise document.at("metadata", "name").wrong(f"{id} stands twice in this text")
             _stands_alone(document, own)
         except DocumentError as error:
             wrong.append(error)
@@ -156,7 +155,7 @@ def _second_mappings(
         if one.document.kind == mapping.KIND and id != first:
             said = f"there is a Mapping already and it is named {first.partition('/')[2]!r}"
             hint = "one holds at most: change that one, or delete it first"
-            yield id, one.document.spec.wrong(said, hint)
+            yield id, one.document.at("kind").wrong(said, hint)
 
 
 def _named(bound: Service | Policy) -> list[tuple[str, str, str]]:
@@ -238,7 +237,7 @@ def _stands_alone(document: Document, own: str) -> None:
     except DocumentError:
         same = False
     if not same:
-        raise document.spec.wrong("this document cannot stand alone", "write it without directives")
+        raise document.root.wrong("this document cannot stand alone", "write it without directives")
 
 
 def _texts(text: str, documents: Sequence[Document]) -> list[str]:

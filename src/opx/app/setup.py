@@ -14,7 +14,7 @@ import os
 
 from opx import packs
 from opx.adapters.anchors import AnchorFile
-from opx.adapters.keys import SIGN, VERIFY, KeyPair
+from opx.adapters.keys import SIGN, VERIFY, KeyPair, KeySigner, KeyVerifier
 from opx.adapters.stores import migrate, sqlite
 from opx.adapters.stores.sql import SqlStore
 from opx.adapters.system import SystemClock
@@ -28,14 +28,15 @@ from opx.engine.documents import Change, put, stored
 from opx.engine.hands import EPOCH
 from opx.engine.ports import Clock, Saved, Store, WriteTx
 from opx.errors import Damaged, NotLoggedIn
-from opx.settings import Settings
+from opx.settings import Settings, publish
 
 ACTOR = "opx"
 
 
 def prepare(settings: Settings) -> str:
     """Make it ready; return a one-time login code for an administrator, "" when the token in
-    the data folder was revoked."""
+    the data folder was revoked. ``Refused`` or ``Damaged`` when a key is one that brain or hands
+    would not take."""
     current, newest = sqlite.schema_state(settings.database_url)
     if current != newest:
         migrate.migrate(settings.database_url)
@@ -44,6 +45,9 @@ def prepare(settings: Settings) -> str:
         for path in pair:
             path.unlink(missing_ok=True)
         KeyPair.create(settings.keys)
+    KeySigner.load(settings.keys)
+    KeyVerifier.load(settings.keys)
+    publish(settings.served, {"host": settings.host, "port": settings.port})
     return asyncio.run(_prepare(settings))
 
 

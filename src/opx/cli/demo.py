@@ -27,6 +27,7 @@ from opx.playground import demo as tours
 from opx.playground import layout, processes
 from opx.playground.demo import Plan, Report, Tour
 from opx.playground.faults import Fault
+from opx.playground.shop import supervisor
 from opx.playground.timeline import Beat, Line, Mark, Tell
 from opx.playground.trials import Trial
 
@@ -63,6 +64,7 @@ def demo(
 
     The exit code is 0 only if the load generator agrees with every verdict of opx.
     """
+    supervisor.require()
     plan = Plan(
         faults=_faults(faults),
         trials=trials,

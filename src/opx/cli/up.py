@@ -28,7 +28,7 @@ from pathlib import Path
 from opx import settings as opx_settings
 from opx.adapters.locks import FileLock, said
 from opx.errors import Conflict, OpxError
-from opx.settings import Settings, publish
+from opx.settings import Settings, publish, resolve
 
 ROLES = ("front", "brain", "hands")
 BACK_OFF_FIRST_S = 0.1
@@ -208,8 +208,9 @@ class Watcher:
             os.read(woken, 1 << 10)
 
     def _port(self) -> None:
-        """``OpxError`` when somebody else has the port; ours of a moment ago may still end."""
+        """``OpxError`` when it cannot be listened on; ours of a moment ago may still end."""
         settings = self.settings
+        resolve(settings.host)
         address = (settings.host.strip("[]"), settings.port)
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         until = time.monotonic() + PORT_PATIENCE_S
@@ -286,8 +287,7 @@ class Watcher:
         os.set_blocking(beat, False)
         pipes = [beat, after] if after >= 0 else [beat]
         command = self._command("--role", child.role, "--watcher", str(os.getpid()))
-        # Its own group: Ctrl-C at the terminal reaches the watcher alone, which then stops the
-        # children in order.
+        # Its own group: Ctrl-C reaches the watcher alone, which then stops the children in order.
         child.process = subprocess.Popen(
             [*command, "--after", str(after), "--beat", str(beat)],
             process_group=0,

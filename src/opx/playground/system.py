@@ -79,7 +79,9 @@ class Playground:
 
     @classmethod
     def up(cls, folder: Path) -> Playground:
-        """Start everything; return when users are served. ``Conflict`` when it is up already."""
+        """Start everything; return when users are served. ``Conflict`` when it is up already,
+        ``Unavailable`` without supervisord."""
+        supervisor.require()
         folder = folder.resolve()
         if layout.file_in(folder).exists() and cls.open(folder).running():
             raise Conflict(f"the playground in {folder} is up already")

@@ -311,7 +311,7 @@ def test_there_is_one_mapping_at_most(client: httpx.Client, world: Any) -> None:
     """A second is refused, in the same text or later, and the error names the first; the first
     can be changed, and once it is gone another may come."""
     both = apply(client, world, f"{mapping('a')}---\n{mapping('b')}").json()
-    assert (both["code"], both["line"]) == ("bad_document", 9)
+    assert (both["code"], both["line"]) == ("bad_document", 7)
     assert "there is a Mapping already and it is named 'a'" in both["detail"]
 
     assert apply(client, world, mapping("b")).status_code == 200

@@ -54,7 +54,7 @@ def test_a_missing_field_is_named() -> None:
         ("sev2", lambda node: node.choice(Severity), Severity.SEV2),
         (2, lambda node: node.choice(Severity), Severity.SEV2),
         (["a", "b"], lambda node: node.texts(), ("a", "b")),
-        ("a < 1", lambda node: node.expression().text, "a < 1"),
+        ("a < 1", lambda node: node.expression({"a": 1}).text, "a < 1"),
     ],
 )
 def test_each_reader_gives_its_type(value: object, read: Any, wanted: object) -> None:
@@ -78,7 +78,9 @@ def test_each_reader_gives_its_type(value: object, read: Any, wanted: object) ->
         (1.0, lambda node: node.choice(Severity)),
         ("5 minutes", lambda node: node.duration()),
         ("1h", lambda node: node.duration(1, 1_000)),
-        ("1 +", lambda node: node.expression()),
+        ("1 +", lambda node: node.expression({})),
+        ("1 + 1", lambda node: node.expression({})),
+        ("a == 1", lambda node: node.expression({"b": 1})),
         ({}, lambda node: node.items()),
         ([], lambda node: node.entries()),
     ],
@@ -87,6 +89,25 @@ def test_anything_else_is_an_error_with_its_line(value: object, read: Any) -> No
     """Nothing is converted, guessed or ignored."""
     with pytest.raises(DocumentError, match=r"^a\.yaml:7: "):
         read(tree(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("insight.typ == 'x'", "there is no 'insight.typ' (did you mean 'type'?)"),
+        ("insight.owner == 'x'", "there is no 'insight.owner' (known: type, risk)"),
+        ("insihgt.risk > 1", "there is no 'insihgt' (did you mean 'insight'?)"),
+        ("x", "there is no 'x' (known: insight, labels)"),
+        ("insight.risk.high", "there is no 'insight.risk.high'"),
+        ("insight.risk", "'insight.risk' is not a yes or no but 80"),
+    ],
+)
+def test_an_expression_that_could_never_hold_is_an_error(text: str, said: str) -> None:
+    """It names what is not there, and what is there instead."""
+    with pytest.raises(DocumentError) as caught:
+        tree(text).expression({"insight": {"type": "x", "risk": 80}, "labels": {}})
+
+    assert str(caught.value) == f"a.yaml:7: {said}"
 
 
 def envelope(**changes: object) -> Node:

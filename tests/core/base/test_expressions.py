@@ -125,6 +125,119 @@ def test_whatever_was_sent_it_holds_or_does_not_or_is_an_error(data: object) -> 
         assert held in (True, False)
 
 
+KNOWN = {
+    "insight": {"type": "process_down", "risk": 80},
+    "service": {"name": "orders", "owner": "ann"},
+    "event": {"severity": 2, "data": {}},
+    "ok": True,
+    "value": 1.0,
+}
+"""Facts for example; in ``event.data`` anything may stand."""
+ALL, SERVICE = ("insight", "service", "event", "ok", "value"), ("name", "owner")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "instead"),
+    [
+        ("nobody == 'x'", "nobody", ALL),
+        ("ok || nobody.knows", "nobody", ALL),
+        (".service.name == 'x'", ".service", ALL),
+        ("insight.typ == 'x'", "insight.typ", ("type", "risk")),
+        ("insight['typ'] == 'x'", "insight.typ", ("type", "risk")),
+        ('insight [ "typ" ] == "x"', "insight.typ", ("type", "risk")),
+        ("insight.type == 'x' && service.nam == 'y'", "service.nam", SERVICE),
+        ("true || !(service.nam in ['y'])", "service.nam", SERVICE),
+        ("ok ? ok : service.nam == 'x'", "service.nam", SERVICE),
+        ("has(service.nam)", "service.nam", SERVICE),
+        ("service.nam.startsWith('x')", "service.nam", SERVICE),
+        ("event.data[service.nam] == 1", "service.nam", SERVICE),
+        ("size(service.nam) > 1", "service.nam", SERVICE),
+        ("{'a': service.nam}.a == 'x'", "service.nam", SERVICE),
+        ("event.date.load > 1", "event.date", ("severity", "data")),
+        ("insight.risk.high", "insight.risk.high", ()),
+        ('"it\'s" == service.nam', "service.nam", SERVICE),
+        (r"'\'' == service.nam && '' == ''", "service.nam", SERVICE),
+        (r"r'\' == service.nam && r'' == ''", "service.nam", SERVICE),
+        ("'''it's''' == service.nam", "service.nam", SERVICE),
+    ],
+)
+def test_a_name_that_can_never_be_there_is_found(
+    text: str, name: str, instead: tuple[str, ...]
+) -> None:
+    """Wherever it stands, looked at or passed over; and what there is in its place."""
+    assert Expression(text).unknown(KNOWN) == (name, instead)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ok",
+        r"insight.type in ['typ', 'service.nam'] && service['name'] != 'it\'s service.nam'",
+        "service.name.startsWith('o') && service.owner.size() > 1",
+        "has(event.data.x) || has(event.data.x.y) && event.data.load.of['all'].kinds > 80",
+        "event['data'] == {} || event['data']['anything'] == event.severity",
+        "type(value) == double || type(ok) in [bool, int, uint, string, bytes, list, map]",
+        "type(ok) != null_type && type(type(ok)) == type",
+        "optional.of(ok).hasValue()",
+        "{'a': 1}.a == 1 && [service.name][0] == 'x'",
+        "ok // or service.nam\n",
+        '"""say "service.nam" """ == service.name',
+        "value > .5 && value < 1.5e3",
+    ],
+)
+def test_what_may_be_there_is_left_alone(text: str) -> None:
+    """What facts have, whatever is in a mapping that is free, the evaluator's own names; and what
+    only looks like a name, in a text or a remark."""
+    assert Expression(text).unknown(KNOWN) is None
+    assert Expression(text).never(KNOWN) == ""
+
+
+@given(one=BLANKS, two=BLANKS, three=BLANKS)
+def test_no_remark_hides_a_name(one: str, two: str, three: str) -> None:
+    """Nor is one that stands in a text or a remark taken for one."""
+    hidden = Expression(f"ok ||{one}service{two}.{three}nam == 'x'")
+    shown = Expression(f"ok ||{one}service{two}.{three}name == 'service.nam' // service.nam")
+
+    assert hidden.unknown(KNOWN) == ("service.nam", SERVICE)
+    assert shown.unknown(KNOWN) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("1 + 1", "is not a yes or no but 2"),
+        ("insight.risk", "is not a yes or no but 80"),
+        ("ok ? service.name : ''", "is not a yes or no but 'orders'"),
+        ("event.data", "is not a yes or no but {}"),
+        ("null", "is not a yes or no but None"),
+        ("insight.type > 5", "can never be evaluated: No such overload"),
+        ("service.name && true", "can never be evaluated: No such overload"),
+        ("service.name.startswith('o')", "can never be evaluated: Undefined variable or function"),
+    ],
+)
+def test_what_is_no_yes_or_no_whatever_the_values_is_found(text: str, why: str) -> None:
+    """By its types: it could not hold over any facts like these."""
+    assert Expression(text).never(KNOWN).startswith(f"{text!r} {why}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "event.data.load > 80",
+        "event.data.flag",
+        "event.data.a + event.data.b",
+        "int(service.owner) > 5",
+        "100 / (insight.risk - 80) > 1",
+        "timestamp(service.owner) < timestamp('2026-01-01T00:00:00Z')",
+    ],
+)
+def test_what_other_values_could_make_a_yes_or_no_is_left_alone(text: str) -> None:
+    """Although over these it is an error."""
+    with pytest.raises(ExpressionError):
+        Expression(text).holds(KNOWN)
+    assert Expression(text).never(KNOWN) == ""
+
+
 def test_expressions_are_equal_by_their_text() -> None:
     """So that documents can be compared."""
     assert Expression("ok") == Expression("ok")

@@ -44,9 +44,17 @@ def proposed(case: Case, *books: Runbook) -> proposals.Proposed:
     return proposals.propose(case.insight, case.incident, case.service, books)
 
 
+def shape(value: object) -> object:
+    """Its names and types."""
+    if isinstance(value, dict):
+        return {name: shape(inner) for name, inner in value.items()}
+    return type(value)
+
+
 def test_the_facts(case: Case) -> None:
     """A condition sees the insight, the incident and the service, and nothing else."""
-    assert proposals.facts(case.insight, case.incident, case.service) == {
+    seen = proposals.facts(case.insight, case.incident, case.service)
+    assert seen == {
         "insight": {"type": "process_down", "risk": 85},
         "incident": {"severity": 3, "environment": "shop", "service": "orders"},
         "service": {
@@ -56,6 +64,7 @@ def test_the_facts(case: Case) -> None:
             "owner": "crew",
         },
     }
+    assert shape(proposals.FACTS) == shape(seen), "what a condition is held against when it is read"
 
 
 def test_an_undeclared_service_has_no_target(case: Case) -> None:

@@ -13,7 +13,7 @@ from tests.core.detect.ruled.kit import rule
 
 from opx.core.base.time import MINUTE, SECOND, Ms
 from opx.core.correlate import stage as correlate
-from opx.core.detect import events
+from opx.core.detect import events, rules
 from opx.core.detect.events import EventState
 from opx.core.detect.finding import ClearReason, Finding, FindingKind, FindingState
 from opx.core.detect.rules import DetectionRule
@@ -266,6 +266,18 @@ def test_a_class_is_a_type_a_source_and_conditions(said: dict[str, Any], fires: 
     found = events.step(ruled(tampered(**said)), [drifted("1", size=11)], T)
 
     assert len(found) == fires
+
+
+@pytest.mark.parametrize("severity", [None, Severity.SEV4])
+def test_what_a_condition_may_look_at(severity: Severity | None) -> None:
+    """Of every event the same, of the same types: a condition is held against an example of it
+    when it is read. What is in the data is the sender's."""
+    [seen], [example] = events.facts(event("1", severity=severity)).values(), rules.FACTS.values()
+
+    assert {name: type(value) for name, value in example.items()} == {
+        name: type(value) for name, value in seen.items()
+    }
+    assert example["data"] == {}
 
 
 @pytest.mark.parametrize("when", ["event.data.actor == 'x'", "event.data.tags[0] == 'prod'"])

@@ -162,11 +162,37 @@ def test_what_a_block_finds_by_itself(block: str, kind: FindingKind) -> None:
 
 
 def test_a_number_needs_its_reason() -> None:
-    """Only the event block has none to give a reason for."""
+    """In every block but of an event, which has one if a condition of it does."""
     for block in ("threshold", "ratio", "absence", "logs"):
         with pytest.raises(DocumentError, match="'justification' is missing"):
             bound(block, justification=...)
     assert bound("event", justification=...).justification == ""
+
+
+@pytest.mark.parametrize(
+    ("when", "needed"),
+    [
+        ("event.data.load > 80", True),
+        ("0.9 <= event.data.used / event.data.total", True),
+        ("event.data.path != '/tmp' && size(event.data.path) < 0x10", True),
+        ("event.severity <= 2", True),
+        ("event.data.load > event.data.limit", False),
+        ("event.data.version > '80' // > 80", False),
+        ("event.data.exit != 0 || event.data.code in [137, 143]", False),
+        ("event.data.path != '/tmp'", False),
+    ],
+)
+def test_a_condition_with_a_limit_needs_its_reason(when: str, needed: bool) -> None:
+    """Of what fires and of what clears: a number that something is above or below. One that it is,
+    or is not, is a name."""
+    for change in ({"when": [when]}, {"clears": {"type": "x", "when": ["true", when]}}):
+        read = document("event", change, justification=...)
+        if needed:
+            with pytest.raises(DocumentError, match="'justification' is missing"):
+                bind_rule(read)
+        else:
+            assert bind_rule(read).justification == ""
+        assert bind_rule(document("event", change)).justification == "the contract promises 250 ms"
 
 
 @pytest.mark.parametrize(
@@ -184,6 +210,10 @@ def test_a_number_needs_its_reason() -> None:
         ("absence", {"after": "13h"}, "not within"),
         ("absence", {"above": 1}, "unknown field 'above'"),
         ("event", {"when": ["event.data.path ="]}, "is not a CEL expression"),
+        ("event", {"when": ["event.dat.path == ''"]}, "did you mean 'data'"),
+        ("event", {"when": ["event.data"]}, "is not a yes or no but {}"),
+        ("event", {"when": ["insight.risk > 1"]}, "there is no 'insight' (known: event)"),
+        ("event", {"clears": {"type": "x", "when": ["event.typ == 'x'"]}}, "did you mean 'type'"),
         ("event", {"clears": {"source": "/x"}}, "unknown field 'source'"),
         ("event", {"expires": "8d"}, "not within"),
         ("logs", {"above": 0.5}, "less than the usual is no burst"),

@@ -8,7 +8,6 @@ Needs no running opx; what it finds wrong it does not change.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
 import shutil
@@ -83,15 +82,20 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _port(settings: Settings) -> Iterator[Finding]:
-    if settings.port == 0 or locks.held(settings.lock):
+    """Whether what this folder was last served on can be had, else what is configured."""
+    host, port = settings.host, settings.port
+    last = locks.said(settings.served)
+    if last.get("port"):
+        host, port = last["host"], last["port"]
+    if port == 0 or locks.held(settings.lock):
         return
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host.strip("[]"), settings.port))
+            probe.bind((host.strip("[]"), port))
         except OSError as error:
-            wrong = f"port {settings.port} cannot be used: {error.strerror}"
+            wrong = f"port {port} cannot be used: {error.strerror}"
             yield Finding("port", wrong, "stop what uses it, or opx up --port N")
 
 
@@ -149,15 +153,6 @@ def _clock(settings: Settings) -> Iterator[Finding]:
         yield Finding("clock", wrong, "set it, best by NTP, before opx goes on")
 
 
-def _supervisor(settings: Settings) -> Iterator[Finding]:
-    if importlib.util.find_spec("supervisor") is None:
-        yield Finding(
-            "supervisor",
-            "supervisord is not installed: opx demo and the playground need it",
-            "pip install 'opx-control-plane[supervisor]'",
-        )
-
-
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _folder,
     _disk,
@@ -165,5 +160,4 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _processes,
     _inside,
     _clock,
-    _supervisor,
 )

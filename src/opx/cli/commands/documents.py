@@ -29,6 +29,8 @@ Paths = Annotated[list[Path], typer.Argument(help="YAML files or folders of them
 Id = Annotated[str, typer.Argument(help="Service/ENVIRONMENT/NAME, or KIND/NAME.")]
 WOULD = {"added": "would add", "changed": "would change", "reformatted": "would reformat"}
 _PLACE = re.compile(r"^(?P<source>.*?):(?P<line>\d+): ")
+_FIRST = re.compile(r"(?<=\(first in line )\d+(?=\)$)")
+"""What a key that is there twice hints at."""
 
 
 @dataclass(slots=True)
@@ -49,12 +51,14 @@ class Text:
         return name, line - start
 
     def said(self, message: str) -> str:
-        """``message`` with its place, if it begins with one, as the file has it."""
+        """``message`` with its place, if it begins with one, as the file has it; and the line that
+        it hints at."""
         found = _PLACE.match(message)
         if found is None:
             return message
         name, line = self.place(int(found["line"]))
-        return f"{name}:{line}: {message[found.end() :]}"
+        rest = _FIRST.sub(lambda first: str(self.place(int(first[0]))[1]), message[found.end() :])
+        return f"{name}:{line}: {rest}"
 
 
 def apply(file: Files, as_json: AsJson = False, data: Data = None) -> None:

@@ -136,11 +136,12 @@ def assign(
 def comment(
     id: Id,
     text: Annotated[str, typer.Argument(help="What there is to say. Secrets are masked.")],
+    version: Version = None,
     as_json: AsJson = False,
     data: Data = None,
 ) -> None:
     """Say something of an incident, for its timeline."""
-    done = Client(data).post(f"/incidents/{id}/comment", {"text": text})
+    done = Client(data).post(f"/incidents/{id}/comment", {"text": text}, version)
     _say(done, as_json, "said of {}")
 
 

@@ -126,7 +126,7 @@ class Calendar:
 def bind_calendar(document: Document, zones: Zones) -> Calendar:
     """Read a ``Calendar`` document. ``DocumentError`` with the line of whatever is wrong."""
     if document.kind != KIND:
-        raise document.spec.wrong(f"a {KIND} is expected here, not a {document.kind}")
+        raise document.at("kind").wrong(f"a {KIND} is expected here, not a {document.kind}")
     spec = document.spec.fields((), ("zone", "weekly", "periods"))
     weekly = _several(spec["weekly"], MOST_WINDOWS) if "weekly" in spec else []
     periods = _several(spec["periods"], MOST_PERIODS) if "periods" in spec else []

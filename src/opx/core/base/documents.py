@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from opx.core.base import canonical, ids
 from opx.core.base import time as opx_time
@@ -48,9 +48,7 @@ class Node:
         known = (*needed, *optional)
         for name, node in self.value.items():
             if name not in known:
-                close = difflib.get_close_matches(name, known, 1)
-                fix = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-                raise node.wrong(f"unknown field {name!r}", fix)
+                raise node.wrong(f"unknown field {name!r}", _meant(name, known))
         for name in needed:
             if name not in self.value:
                 raise self.wrong(f"the field {name!r} is missing")
@@ -116,11 +114,21 @@ class Node:
             raise self.wrong(f"{self.value} is not within {least} ms to {most} ms")
         return span
 
-    def expression(self) -> Expression:
+    def expression(self, facts: Mapping[str, Any]) -> Expression:
+        """CEL that may hold over facts like these: of these names and types, with anything in an
+        empty mapping. Every ``when`` and ``expect`` is read by this."""
         try:
-            return Expression(self.text())
+            found = Expression(self.text())
         except ExpressionError as error:
             raise self.wrong(str(error)) from error
+        unknown = found.unknown(facts)
+        if unknown is not None:
+            path, known = unknown
+            raise self.wrong(f"there is no {path!r}", _meant(path.rpartition(".")[2], known))
+        never = found.never(facts)
+        if never:
+            raise self.wrong(never)
+        return found
 
     def plain(self) -> object:
         """The tree as plain values."""
@@ -129,6 +137,15 @@ class Node:
         if isinstance(self.value, list):
             return [node.plain() for node in self.value]
         return self.value
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """What to write instead of a name that is not known."""
+    names = tuple(known)
+    close = difflib.get_close_matches(name, names, 1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(names)}" if names else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +164,13 @@ class Document:
     hash: str
     source: str
     line: int
+
+    def at(self, *path: str) -> Node:
+        """What stands in its envelope under these names: ``kind``, or ``metadata``, ``name``."""
+        node = self.root
+        for name in path:
+            node = node.entries()[name]
+        return node
 
 
 def envelope(root: Node) -> Document:

@@ -20,7 +20,9 @@ from opx.core.base.reads import Probe, ProbeKind
 from opx.core.base.time import DAY, HOUR, MINUTE, SECOND
 from opx.core.decide.actions import ActionSpec, Undo
 from opx.core.decide.case import Autonomy, Limits, Policy
+from opx.core.decide.proposals import FACTS
 from opx.core.decide.runbooks import (
+    ANSWERED,
     REFERENCE,
     Check,
     Input,
@@ -63,7 +65,7 @@ def bind_runbook(document: Document, actions: Mapping[str, ActionSpec]) -> Runbo
         name=document.name,
         hash=document.hash,
         purpose=_said(spec["purpose"]),
-        when=tuple(node.expression() for node in spec["when"].items()),
+        when=tuple(node.expression(FACTS) for node in spec["when"].items()),
         inputs=inputs,
         steps=steps,
         verify=_check(spec["verify"]),
@@ -139,7 +141,7 @@ def _names(node: Node) -> tuple[str, ...]:
 
 def _kind(document: Document, kind: str) -> None:
     if document.kind != kind:
-        raise document.spec.wrong(f"a {kind} is expected here, not a {document.kind}")
+        raise document.at("kind").wrong(f"a {kind} is expected here, not a {document.kind}")
 
 
 def _said(node: Node) -> str:
@@ -325,7 +327,7 @@ def _preconditions(node: Node) -> tuple[Precondition, ...]:
             Precondition(
                 id=fields["id"].text(NAME.pattern, 100),
                 probe=_probe(fields["probe"]),
-                expect=fields["expect"].expression(),
+                expect=fields["expect"].expression(ANSWERED),
             )
         )
     _unique(node, [precondition.id for precondition in found])

@@ -54,6 +54,19 @@ class Proposed:
     trace: tuple[Considered, ...]
 
 
+FACTS: dict[str, Any] = {
+    "insight": {"type": "process_down", "risk": 80},
+    "incident": {"severity": 2, "environment": "shop", "service": "orders"},
+    "service": {
+        "name": "orders",
+        "environment": "shop",
+        "target": "unix:///run/supervisor.sock#orders",
+        "owner": "ann",
+    },
+}
+"""What ``facts`` gives, for example: a ``when`` is held against it as it is read."""
+
+
 def facts(insight: Insight, incident: Incident, service: Service | None) -> dict[str, Any]:
     """What a ``when`` may look at. Of a service that is not declared only the name is known."""
     return {

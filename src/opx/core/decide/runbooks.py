@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from opx.core.base import ids
 from opx.core.base.expressions import Expression
@@ -71,9 +72,13 @@ class Check:
     within: Ms = MINUTE
 
 
+ANSWERED: dict[str, Any] = {"ok": True, "value": 1.0, "latency_ms": 1.0}
+"""What an ``expect`` may look at, for example: of an answer, what it has of these."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precondition:
-    """A probe whose answer must satisfy ``expect`` (CEL over ``ok``, ``value``, ``latency_ms``)."""
+    """A probe whose answer must satisfy ``expect`` (CEL over what ``ANSWERED`` names)."""
 
     id: str
     probe: Probe

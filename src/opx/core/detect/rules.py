@@ -70,6 +70,11 @@ class Check:
     lines: ClassVar[bool] = False
 
     @property
+    def limited(self) -> bool:
+        """Whether there is a number in it that needs its reason."""
+        return True
+
+    @property
     def metrics(self) -> set[str]:
         """Those whose series it looks at: one for each selector in it."""
         said = (getattr(self, one.name) for one in fields(self))
@@ -112,6 +117,22 @@ class Absence(Check):
     after: Ms
 
 
+FACTS: dict[str, Any] = {
+    "event": {
+        "id": "1",
+        "source": "/deploy",
+        "type": "opx.release.deployed",
+        "subject": "orders",
+        "severity": 2,
+        "environment": "shop",
+        "service": "orders",
+        "resource": "orders-1",
+        "data": {},
+    }
+}
+"""What ``events.facts`` gives, for example: a ``when`` is held against it as it is read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventClass:
     """Events of ``type`` for which every ``when`` holds. ``source`` "": any."""
@@ -130,6 +151,12 @@ class Happening(Check):
     event: EventClass
     expires: Ms
     clears: EventClass | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Only where a condition holds something against a number: a type is no limit."""
+        whens = (*self.event.when, *(self.clears.when if self.clears else ()))
+        return any(when.limits for when in whens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +226,7 @@ class DetectionRule:
 def bind_rule(document: Document) -> DetectionRule:
     """Read a ``DetectionRule`` document. ``DocumentError`` with the line of what is wrong."""
     if document.kind != KIND:
-        raise document.spec.wrong(f"a {KIND} is expected, not a {document.kind}")
+        raise document.at("kind").wrong(f"a {KIND} is expected, not a {document.kind}")
     return _bind(document.name, document.hash, document.spec)
 
 
@@ -224,7 +251,7 @@ def _bind(name: str, hash: str, root: Node) -> DetectionRule:
         severity=spec["severity"].choice(Severity),
         kind=spec["kind"].choice(FindingKind) if "kind" in spec else check.kind,
         signal=spec["signal"].choice(Signal) if "signal" in spec else None,
-        justification=_justification(root, spec, block),
+        justification=_justification(root, spec, check),
         hold=spec["for"].duration(0, 7 * DAY) if "for" in spec else 0,
         spec=root.plain(),  # type: ignore[arg-type]  # it is a mapping: its fields were read
     )
@@ -273,7 +300,7 @@ def _class(spec: dict[str, Node]) -> EventClass:
     return EventClass(
         type=spec["type"].text(r"\S+", 200),
         source=spec["source"].text(r"\S+", 1_000) if "source" in spec else "",
-        when=tuple(one.expression() for one in spec["when"].items()) if "when" in spec else (),
+        when=tuple(one.expression(FACTS) for one in spec["when"].items()) if "when" in spec else (),
     )
 
 
@@ -325,9 +352,9 @@ def _pattern(node: Node) -> str:
     return pattern
 
 
-def _justification(root: Node, spec: dict[str, Node], block: str) -> str:
+def _justification(root: Node, spec: dict[str, Node], check: Check) -> str:
     if "justification" not in spec:
-        if block == Happening.block:
+        if not check.limited:
             return ""
         raise root.wrong("the field 'justification' is missing", "say what gives this limit")
     text = spec["justification"].text().strip()

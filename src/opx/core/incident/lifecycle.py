@@ -94,6 +94,21 @@ def legal(status: Status) -> tuple[Change, ...]:
     return tuple(change for origin, change in TRANSITIONS if origin is status)
 
 
+def possible(incident: Incident) -> tuple[str, ...]:
+    """What a person may ask for while it is as it is, by the verbs."""
+    changes = legal(incident.status)
+    verbs = {
+        "acknowledge": incident.status is not Status.CLOSED,
+        "assign": incident.status is not Status.CLOSED,
+        "comment": True,
+        "merge": Change.MERGED in changes,
+        "resolve": Change.RESOLVE in changes,
+        "close": Change.CLOSE in changes,
+        "reopen": incident.status in OVER and incident.merged_into is None,
+    }
+    return tuple(verb for verb, may in verbs.items() if may)
+
+
 def opened(
     episode: Episode,
     promotion: Promotion,
@@ -124,10 +139,10 @@ def opened(
 
 
 def apply(incident: Incident, change: Change, now: Ms) -> Incident:
-    """The incident after a change of status. ``IllegalChange`` names what would be legal."""
+    """The incident after a change of status. ``IllegalChange`` names what people may do."""
     after = TRANSITIONS.get((incident.status, change))
     if after is None:
-        raise _illegal(incident, change)
+        raise _illegal(incident, "merge" if change is Change.MERGED else change)
     return replace(
         incident,
         status=after,
@@ -214,9 +229,7 @@ def reopen(incident: Incident, now: Ms) -> Incident:
 
 
 def _illegal(incident: Incident, what: str) -> IllegalChange:
-    possible = [str(change) for change in legal(incident.status)]
-    possible += ["reopen"] if incident.status in OVER and incident.merged_into is None else []
     return IllegalChange(
         f"{what} is not possible while an incident is {incident.status}; "
-        f"possible: {', '.join(possible) or 'nothing'}"
+        f"possible: {', '.join(possible(incident))}"
     )

@@ -31,7 +31,7 @@ def bind_mapping(document: Document) -> MappingRule:
     """Read a ``Mapping`` document; what it leaves out stays as usual. ``DocumentError`` with the
     line of whatever is wrong."""
     if document.kind != KIND:
-        raise document.spec.wrong(f"a {KIND} is expected, not a {document.kind}")
+        raise document.at("kind").wrong(f"a {KIND} is expected, not a {document.kind}")
     spec = document.spec.fields((), ("environment", "service", "resource", "defaultEnvironment"))
     usual = MappingRule()
     return MappingRule(

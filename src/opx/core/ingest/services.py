@@ -85,7 +85,7 @@ class Catalogue:
 def bind_service(document: Document) -> Service:
     """Read a ``Service`` document. ``DocumentError`` with the line of whatever is wrong."""
     if document.kind != KIND:
-        raise document.spec.wrong(f"a {KIND} is expected, not a {document.kind}")
+        raise document.at("kind").wrong(f"a {KIND} is expected, not a {document.kind}")
     spec = document.spec.fields(
         ("environment",), ("owner", "health", "target", "dependsOn", "parameters", "limits")
     )

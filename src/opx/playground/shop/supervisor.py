@@ -9,6 +9,7 @@ somebody. The same interface is what opx acts through, as a client of its own.
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import shlex
 import socket
 import sys
@@ -57,6 +58,15 @@ stdout_logfile={folder}/logs/{name}.log
 stdout_logfile_maxbytes=1MB
 stdout_logfile_backups=1
 """
+
+
+def require() -> None:
+    """``Unavailable`` when supervisord is not installed: nothing else of opx needs it."""
+    if importlib.util.find_spec("supervisor") is None:
+        raise Unavailable(
+            "supervisord, which runs the playground's services, is not installed:"
+            " pip install 'opx-control-plane[supervisor]'"
+        )
 
 
 def configuration(where: Layout) -> str:

@@ -13,7 +13,7 @@ from opx.core.correlate import problems
 from opx.core.decide.case import Case
 from opx.core.decide.decision import GuardResult, Reason
 from opx.core.decide.guards.answers import again, allow, deny
-from opx.core.decide.runbooks import Precondition
+from opx.core.decide.runbooks import ANSWERED, Precondition
 from opx.core.detect.rules import Side
 from opx.core.detect.witness import Witness
 from opx.errors import ExpressionError
@@ -135,7 +135,7 @@ def _holds(wanted: Precondition, answers: Mapping[str, Answer], now: Ms) -> bool
     answer = answers.get(precondition_key(wanted))
     if answer is None or answer.ok is None or not _fresh(answer, now):
         return None
-    known = {"ok": answer.ok, "value": answer.value, "latency_ms": answer.latency_ms}
+    known = {name: getattr(answer, name) for name in ANSWERED}
     try:
         return wanted.expect.holds({name: fact for name, fact in known.items() if fact is not None})
     except ExpressionError:
