@@ -4,7 +4,8 @@
 
 Part of stage 3; ``stage`` asks before it puts a finding where its group was. By itself it is
 the same trouble again, as long as that episode goes on. What comes together with something
-beneath is that one's. It must never take a group out of what is not over for it.
+beneath is that one's; what comes when that is over is a trouble of its own. It must never
+take a group out of what is not over for it.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ def shared(
     lives: Mapping[Group, Live], live: Live, group: Group, finding: Finding, topology: Topology
 ) -> bool:
     """Whether a group falls ill together with something that it depends on and that has another
-    episode, while all is well in its own, which is ``live``."""
-    if is_own(finding) or not live.calm or finding.since < live.last_at + WELL_FOR:
+    episode, while all symptoms of its own, which is ``live``, are over."""
+    well = None if live.open or is_own(finding) else live.cleared_at
+    if well is None or finding.since < well + WELL_FOR:
         return False
     for one in topology.below(group):
         other = lives.get(one)
-        fell_ill = other.fell_ill(one) if other is not None and other is not live else None
-        if fell_ill is not None and finding.at <= fell_ill + TOGETHER:
+        if other is None or other is live or not other.parts[one].open:
+            continue
+        if finding.at <= min(other.parts[one].open.values()) + TOGETHER:
             return True
     return False

@@ -33,8 +33,8 @@ def is_own(finding: Finding) -> bool:
 
 @dataclass(slots=True)
 class Part:
-    """One group's share. ``firing``: the ids of what speaks against it now, with since when,
-    ``open``: of the symptoms among them, ``seen``: of all that has fired, ``own``: of what still
+    """One group's share. ``firing``: the ids of what speaks against it now, ``open``: of the
+    symptoms among them, with since when, ``seen``: of all that has fired, ``own``: of what still
     does and is nobody else's doing. ``well``, ``cleared_at``: when the last of the firing, of the
     open, was over."""
 
@@ -45,8 +45,8 @@ class Part:
     symptoms: int = 0
     rules: set[str] = field(default_factory=set)
     by_severity: list[int] = field(default_factory=lambda: [0] * len(Severity))
-    firing: dict[str, Ms] = field(default_factory=dict)
-    open: set[str] = field(default_factory=set)
+    firing: set[str] = field(default_factory=set)
+    open: dict[str, Ms] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     own: set[str] = field(default_factory=set)
 
@@ -73,20 +73,20 @@ class Part:
 
     def adopt(self, finding: Finding) -> None:
         """It fires, and is counted already."""
-        self.firing[finding.id] = finding.at
+        self.firing.add(finding.id)
         self.seen.add(finding.id)
         if finding.kind is FindingKind.SYMPTOM:
-            self.open.add(finding.id)
+            self.open[finding.id] = finding.at
         if is_own(finding):
             self.own.add(finding.id)
 
     def clear(self, finding: Finding) -> None:
-        self.firing.pop(finding.id, None)
+        self.firing.discard(finding.id)
         self.own.discard(finding.id)
         if not self.firing:
             self.well = max(finding.at, self.well or 0)
         if finding.id in self.open:
-            self.open.discard(finding.id)
+            del self.open[finding.id]
             self.cleared_at = max(finding.at, self.cleared_at or 0)
         self.last_at = max(self.last_at, finding.at)
 
@@ -174,18 +174,12 @@ class Live:
 
     def ill(self, group: Group, since: Ms) -> bool:
         """Whether a group was ill when something that began at ``since`` did: trouble that
-        begins after it was well again is not felt from there."""
+        begins after it was well again is not felt from there. Who had symptoms is well when
+        they are over: what else is odd lingers."""
         part = self.parts[group]
+        if part.cleared_at is not None:
+            return bool(part.open) or since <= part.cleared_at
         return bool(part.firing) or (part.well is not None and since <= part.well)
-
-    @property
-    def calm(self) -> bool:
-        """Whether nothing speaks against anybody in it."""
-        return not any(part.firing for part in self.parts.values())
-
-    def fell_ill(self, group: Group) -> Ms | None:
-        """Since when the oldest speaks against a group that still does; None when nothing does."""
-        return min(self.parts[group].firing.values(), default=None)
 
     def seen(self, group: Group, finding: str) -> bool:
         part = self.parts.get(group)

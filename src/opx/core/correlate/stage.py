@@ -233,11 +233,10 @@ def _revived(state: SenseState, id: str) -> Live | None:
     return live
 
 
-def _place(
-    state: SenseState, out: Correlated, group: Group, finding: Finding, topology: Topology
-) -> Live:
+def _place(state: SenseState, out: Correlated, finding: Finding, topology: Topology) -> Live:
     """The episode that a group belongs to as it falls ill, or is found to have been ill for
     longer: its neighbours', which may become one by it or be divided otherwise, or a new one."""
+    group = group_of(finding)
 
     def is_ill(other: Group) -> bool:
         live = state.live.get(other)
@@ -287,8 +286,7 @@ def _fall_ill(
         _part(state, out, live, group)
         live = None
     if live is None or _displaced(live, group, finding):
-        live = _place(state, out, group, finding, topology)
-        state.live[group] = live
+        live = state.live[group] = _place(state, out, finding, topology)
     live.fire(group, finding)
     state.open.add(finding.id)
     state.rest(live)
