@@ -14,7 +14,7 @@ from tests.core.correlate.test_merging import GRAPHS, NAMES, T, feed, ill, names
 
 from opx.core.base.time import MINUTE, SECOND
 from opx.core.correlate import stage
-from opx.core.correlate.episode import Episode
+from opx.core.correlate.episode import Episode, Group
 from opx.core.correlate.problems import Topology
 from opx.core.correlate.stage import SenseState
 from opx.core.detect import probes
@@ -96,6 +96,30 @@ def test_who_dies_by_itself_is_its_own_trouble() -> None:
         before["store"].id: ["store"],
         before["payments"].id: ["payments"],
     }
+
+
+def test_what_is_odd_still_is_no_illness() -> None:
+    """orders suffered from payments; both are well, and of payments something odd is left. That
+    orders falls ill by itself a minute later is no trouble of payments'."""
+    state = SenseState()
+    payments, orders = ill("payments", 0), ill("orders", 1)
+    odd = replace(ill("payments", 2, FindingKind.EVIDENCE), id="odd", rule="odd")
+    [before] = {row.id: row for row in feed(state, payments, orders, odd).episodes}.values()
+    assert names(before) == ["orders", "payments"]
+    feed(state, well(payments, 10), well(orders, 11))
+    feed(state, ill("orders", 70))
+    assert {one.id: names(one) for one in state.open_episodes() if one.open_symptoms} == {
+        state.live[Group("shop", "orders")].episode.id: ["orders"]
+    }
+    assert names(state.live[Group("shop", "payments")].episode) == ["payments"]
+
+
+def test_what_is_odd_is_ill_where_no_symptom_came() -> None:
+    """A store of which only something odd is seen is what payments suffers from."""
+    state = SenseState()
+    odd = replace(ill("store", 0, FindingKind.EVIDENCE), rule="odd")
+    rows = feed(state, odd, ill("payments", 60)).episodes
+    assert [(row.group.service, names(row)) for row in rows] == [("store", ["payments", "store"])]
 
 
 def test_an_episode_in_which_somebody_is_ill_is_not_over() -> None:
