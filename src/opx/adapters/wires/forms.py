@@ -29,7 +29,7 @@ from opx.adapters.wires import bodies
 from opx.adapters.wires.bodies import MAX_ITEMS, Found
 from opx.core.ingest import checks
 from opx.core.ingest.checks import Reason, Refusal, Unfit
-from opx.errors import BadInput, TooLarge
+from opx.errors import TooLarge
 
 MAX_SAMPLES_BYTES = 8 << 20
 """Each point of a sample carries all its labels: how much that may come to in one body."""
@@ -108,12 +108,11 @@ def points(body: bytes) -> Found[WirePoint]:
     found: list[WirePoint] = []
     refusals: list[Refusal] = []
     place = spread = 0
-    for raw in bodies.raws(body):
-        item = bytes(raw)
+    for item in bodies.raws(body):
         try:
             read = _read(item)
         except Unfit as error:
-            refusals.append(bodies.refusal(place, error, item))
+            refusals.append(bodies.unread(place, error, item))
             place += 1
         else:
             numbers += range(place, place + len(read.points))
@@ -139,14 +138,9 @@ class _Read:
 
 def _inside(body: bytes) -> bytes:
     if body.lstrip(b" \t\r\n").startswith(b"{"):
-        try:
-            wrapped = _envelope.decode(body).metrics
-        except RecursionError:
-            raise BadInput("the body is nested too deep") from None
-        except ValueError as error:
-            raise BadInput(f"the body is not JSON: {error}") from None
-        if isinstance(wrapped, msgspec.Raw):
-            return bytes(wrapped)
+        envelope, sent = bodies.decoded(_envelope, body)
+        if isinstance(envelope.metrics, msgspec.Raw):
+            return sent(envelope.metrics)
     return body
 
 
