@@ -17,7 +17,7 @@ from opx.core.ingest.checks import Reason
 from opx.errors import BadInput, TooLarge
 
 DEEP = (
-    b"[" * 5_000 + b"]" * 5_000,
+    b"[" * 3_000 + b"]" * 3_000,
     b'{"a": ' * 12_000 + b"null" + b"}" * 12_000,
     b'[1, {"\\"]": "\\\\", "x": ' * 3_000 + b'"}]\\ud800"' + b'}, "\\""]' * 3_000,
 )
