@@ -318,13 +318,85 @@ def test_a_scoped_token_sends_for_its_services_only(path: str, mine: Any, other:
     run(check)
 
 
-PATHS = ["/metrics", "/events", "/api/v2/alerts", "/hooks/alertmanager", "/logs"]
+GOOD = {
+    "/metrics": POINT,
+    "/events": EVENT,
+    "/api/v2/alerts": ALERT,
+    "/hooks/alertmanager": TOLD,
+    "/logs": LINE,
+}
+PATHS = list(GOOD)
+ENVELOPES = {
+    "/metrics": b'{"metrics": %s}',
+    "/hooks/alertmanager": b'{"version": "4", "alerts": %s, "status": "firing"}',
+}
 
 
 def test_every_ingest_route_is_in_these_tables() -> None:
     """None is left out of the tests below."""
     assert sorted(PATHS) == sorted(ingest.PATHS)
     assert set(ingest.PATHS.values()) == set(ingest.MEDIA_TYPES)
+
+
+def nested(opening: str, depth: int) -> bytes:
+    closing = {"[": "]", '{"a": ': "}"}[opening]
+    return (opening * depth + "1" + closing * depth).encode()
+
+
+@pytest.mark.parametrize("depth", [1_500, 2_000, 100_000])
+@pytest.mark.parametrize("opening", ["[", '{"a": '])
+@pytest.mark.parametrize("path", PATHS)
+def test_a_deep_item_costs_itself_alone(path: str, opening: str, depth: int) -> None:
+    """Its neighbours are kept; it is refused with its place and lies in the quarantine. So it is
+    in the envelope of a wire that has one, on a line of its own, and alone."""
+    good, deep = json.dumps(GOOD[path]).encode(), nested(opening, depth)
+    listed = b"[" + good + b", " + deep + b", " + good + b"]"
+    bodies = [(listed, 2)]
+    if path in ENVELOPES:
+        bodies.append((ENVELOPES[path] % listed, 2))
+    if path == "/logs":
+        bodies.append((b"\n".join([good, deep, good]), 2))
+    bodies.append((b"[" + deep + b"]" if opening == "[" else deep, 0))
+
+    async def check(door: Door) -> None:
+        for body, kept in bodies:
+            answer = await door.post(path, body)
+            assert code(answer) == (422, "items_refused")
+            problem = answer.json()
+            assert (problem["accepted"], problem["rejected"]) == (kept, 1)
+            errors = [(e["index"], e["reason"]) for e in problem["errors"]]
+            assert errors == [(kept // 2, "too_deep")]
+        refused = [(r.reason, r.item) for r in door.quarantined()]
+        assert refused == [("too_deep", deep[:4_096].decode())] * len(bodies)
+        wire = ingest.PATHS[path]
+        assert door.intake.counts[wire, "accepted"] == sum(kept for _, kept in bodies)
+
+    run(check)
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        b"[" * 2_000 + b"]" * 1_999,
+        b"[" * 2_000 + b"]" * 2_001,
+        b"[" * 2_000 + b"}" * 2_000,
+        nested("[", 2_000) + b" 1",
+        nested("[", 2_000) * 2,
+        nested("[", 2_000) + b", nonsense",
+        b'"' + nested("[", 2_000),
+    ],
+)
+@pytest.mark.parametrize("path", PATHS)
+def test_what_is_deep_and_no_json_is_400(path: str, deep: bytes) -> None:
+    """Where brackets and quotes do not match, nobody can say where an item ends."""
+    good = json.dumps(GOOD[path]).encode()
+
+    async def check(door: Door) -> None:
+        answer = await door.post(path, b"[" + good + b"," + deep + b"," + good + b"]")
+        assert code(answer) == (400, "bad_input")
+        assert door.log.read(0, 10) == []
+
+    run(check)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xff", b"[" * 100_000, b"[1] 2"])

@@ -16,7 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import Route
 
 from opx import __version__
-from opx.api import errors, ingest
+from opx.api import described, errors, ingest
 from opx.api.errors import MOST_BODY, PREFIX
 from opx.api.front import Front
 from opx.api.routes import (
@@ -79,12 +79,12 @@ def create(
         app.include_router(open_area.router)
     app.add_middleware(ingest.Direct, routes=ingest_routes)
     app.add_middleware(errors.Boundary, front=front)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _openapi(app, ingest_routes)  # type: ignore[method-assign]
     return app
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's description, with the shape of our problems in it."""
+def _openapi(app: FastAPI, ingest_routes: Sequence[Route]) -> dict[str, Any]:
+    """FastAPI's description, with the shape of our problems and the ingest routes in it."""
     if app.openapi_schema is None:
         schema = get_openapi(
             title=app.title,
@@ -93,6 +93,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
         )
         schema["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        described.add(schema, [route.path for route in ingest_routes])
         app.openapi_schema = schema
     return app.openapi_schema
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What ships as data: documents in YAML, applied like anybody else's, and their schemas.
+"""What ships as data: documents in YAML, applied like anybody else's, and schemas, of documents
+and of what the wires take.
 
 The documents are read once, when a data folder is made: handed out as text, never looked into.
 """

@@ -176,6 +176,15 @@ def test_what_is_refused(more: dict[str, Any], expected: Reason) -> None:
     assert parsed.accepted == 1
 
 
+def test_half_a_surrogate_costs_its_own_alert_alone() -> None:
+    """It is JSON, but no text: the rest of the group is taken, and it is kept as it was sent."""
+    parsed = parse(hook(told(), told(startsAt="\ud800"), told(status="resolved")))
+
+    assert [(r.index, r.reason) for r in parsed.refusals] == [(1, Reason.MALFORMED)]
+    assert json.loads(parsed.refusals[0].item) == told(startsAt="\ud800")
+    assert parsed.accepted == 2
+
+
 def test_a_scoped_sender_sends_its_services_alerts_only() -> None:
     """As on every wire."""
     parsed = parse(hook(told(), told(labels={"alertname": "X"})), services=frozenset({"orders"}))

@@ -135,6 +135,19 @@ def test_a_column_of_somebody_else_is_refused_point_by_point() -> None:
     assert parsed.batch.series == ()
 
 
+def test_a_column_without_points_is_looked_at_too() -> None:
+    """It is nothing, and is taken; its name and its labels must be such all the same."""
+    bad = [column(metric="a b"), column(labels={"a": "x" * 4_097}), column(labels={"a": 1})]
+    parsed = parse([column(), *bad, column(1)])
+
+    assert refusals(parsed) == [
+        (0, Reason.BAD_NAME),
+        (1, Reason.TOO_LONG),
+        (2, Reason.MALFORMED),
+    ]
+    assert [value for _, _, _, value in rows(parsed)] == [1.0]
+
+
 def test_columns_hold_ten_thousand_points_together() -> None:
     """Not one more."""
     half = column(*[1] * 5_000)

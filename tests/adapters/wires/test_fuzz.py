@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from opx.core.ingest import checks
 from opx.core.ingest.checks import Reason
 from opx.engine.intake import Incoming, Parsed
 from opx.errors import BadInput
+from opx.packs import wires as described
 
 NOW = 1_767_225_600_000
 INCOMING = Incoming(now=NOW)
@@ -45,6 +47,22 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 UNCOUNTED = frozenset({"columns", "streams", "nodes"})
 """An item of these may be any number of points: tests/adapters/wires/test_forms.py counts them."""
+SCHEMAS = {
+    wire: jsonschema_rs.Draft202012Validator(
+        {**schema, "components": {"schemas": described.SCHEMAS}}
+    )
+    for wire, schema in described.BODIES.items()
+}
+
+
+def is_described(wire: str, body: bytes) -> bool:
+    """Whether its schema allows the body. Lines have none, and what is too much for Python's own
+    reader cannot be asked about."""
+    try:
+        sent = json.loads(body)
+    except (ValueError, RecursionError):
+        return True
+    return SCHEMAS.get(wire, SCHEMAS["metrics"]).is_valid(sent)
 
 
 def parser(wire: str) -> Callable[[bytes, Incoming], Parsed]:
@@ -58,7 +76,8 @@ def parser(wire: str) -> Callable[[bytes, Incoming], Parsed]:
 
 
 def check(wire: str, body: bytes, items: int | None = None) -> None:
-    """Whatever the body: a Parsed that adds up, in bounds, or a BadInput."""
+    """Whatever the body: a Parsed that adds up, in bounds, or a BadInput. A body of which all is
+    taken is one that the description allows."""
     try:
         parsed = parser(wire)(body, INCOMING)
     except BadInput:
@@ -69,6 +88,7 @@ def check(wire: str, body: bytes, items: int | None = None) -> None:
     kept = len(batch.items) + points
     # Lines that continue another are accepted with it.
     assert parsed.accepted >= kept if wire == "logs" else parsed.accepted == kept
+    assert parsed.refusals or is_described(wire, body)
     if items is not None:
         assert parsed.accepted + len(parsed.refusals) == items
     places = [refusal.index for refusal in parsed.refusals]
@@ -183,16 +203,59 @@ def test_no_secret_is_kept(wire: str, data: st.DataObject) -> None:
     assert b"hunter2" not in canonical.dumps([*parsed.batch.items, *parsed.batch.series, *kept])
 
 
+DEEP = (b"[" * 3_000 + b"]" * 3_000, b'{"labels":' * 3_000 + b'"\\ud800]"' + b"}" * 3_000)
+"""Hypothesis lets the decoder follow further than usual."""
+ENVELOPES = {
+    "alertmanager": b'{"x": %s, "version": "4", "alerts": %s, "y": []}',
+    "metrics": b'{"x": %s, "metrics": %s, "y": []}',
+}
+
+
+@WIRES
+@given(data=st.data())
+def test_deep_items_change_nothing_for_their_neighbours(wire: str, data: st.DataObject) -> None:
+    """Among items that are almost right each that is too deep is refused for that, and of the
+    others the same are taken and the same refused as without them: in a list, in an envelope
+    that is too deep besides, and line by line."""
+    items = [json.dumps(item).encode() for item in data.draw(st.lists(bent(wire), max_size=4))]
+    shallow = parser(wire)(b"[" + b",".join(items) + b"]", INCOMING)
+    parts = list(items)
+    for place in data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=3)):
+        parts.insert(place, data.draw(st.sampled_from(DEEP)))
+    bodies = [b"[" + b",".join(parts) + b"]"]
+    if wire in ENVELOPES:
+        bodies.append(ENVELOPES[wire] % (DEEP[0], bodies[0]))
+    if wire == "logs" and items:
+        bodies.append(b"\n".join(parts))
+
+    for body in bodies:
+        parsed = parser(wire)(body, INCOMING)
+        deep = [r for r in parsed.refusals if r.item in DEEP]
+        others = [(r.reason, r.item) for r in parsed.refusals if r.item not in DEEP]
+        assert {r.reason for r in deep} == {Reason.TOO_DEEP}
+        assert len(deep) == len(parts) - len(items)
+        assert (parsed.accepted, others) == (
+            shallow.accepted,
+            [(r.reason, r.item) for r in shallow.refusals],
+        )
+        if wire not in UNCOUNTED:
+            assert [r.index for r in deep] == [n for n, p in enumerate(parts) if p in DEEP]
+        check(wire, body)
+
+
 @WIRES
 @given(data=st.data())
 def test_cut_and_stained_bodies(wire: str, data: st.DataObject) -> None:
     """A good body with bytes changed, cut out or put in anywhere."""
     body = bytearray(json.dumps([GOOD[wire]] * 2).encode())
+    body[-1:] = data.draw(st.sampled_from([b"]", b"," + DEEP[0] + b"]", b"," + DEEP[1] + b"]"]))
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(body)))
         body[at : at + data.draw(st.integers(0, 3))] = data.draw(
             st.binary(max_size=3)
-            | st.sampled_from([b'"', b"{", b"}", b"[", b"\\ud800", b"\\u0000", b"NaN", b"1e999"])
+            | st.sampled_from(
+                [*DEEP, b'"', b"{", b"}", b"[", b"\\ud800", b"\\u0000", b"NaN", b"1e999"]
+            )
         )
 
     check(wire, bytes(body))
@@ -209,8 +272,8 @@ def test_chosen_nastiness(wire: str) -> None:
     good = json.dumps(GOOD[wire]).encode()
     open_end = good[:-1]
     for junk in (
-        b"[" * 50_000 + b"]" * 50_000,
-        b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+        b"[" * 50_000,
+        b'{"a":' * 50_000,
         b"1" * 5_000,
         b"-" * 5_000,
         b'"\\ud800"',
@@ -221,8 +284,23 @@ def test_chosen_nastiness(wire: str) -> None:
         for name in (b"x", b"data", b"labels", b"value", b"timestamp", b"startsAt"):
             check(wire, b"[" + open_end + b',"' + name + b'":' + junk + b"}]")
             check(wire, b"[" + good + b"," + junk + b"]")
+    for deep in (b"[" * 50_000 + b"]" * 50_000, b'{"a":' * 50_000 + b"1" + b"}" * 50_000):
+        for name in (b"x", b"data", b"labels", b"value", b"timestamp", b"startsAt"):
+            check(wire, b"[" + open_end + b',"' + name + b'":' + deep + b"}," + good + b"]", 2)
+        check(wire, b"[" + good + b"," + deep + b"]", 2)
+        check(wire, deep if deep.startswith(b"{") else b"[" + deep + b"]", 1)
     check(wire, twice(wire), 1)
     check(wire, b"[" + b"{}," * 200_000 + b"{}]")
     check(wire, b"\n".join([b"{}"] * 10_001))
     check(wire, b"\n" * 100_000 + good + b"\n" * 100_000)
     check(wire, b"[" + b",".join([b"{}"] * 9_999) + b"]", 9_999)
+
+
+@WIRES
+def test_around_what_the_decoder_follows(wire: str) -> None:
+    """Just as deep as it goes, a little less and a little more: taken or refused."""
+    good = json.dumps(GOOD[wire]).encode()
+    for name in (b"x", b"data", b"labels"):
+        for depth in range(900, 1_001, 3):
+            junk = b"[" * depth + b"]" * depth
+            check(wire, b"[" + good[:-1] + b',"' + name + b'":' + junk + b"}," + good + b"]", 2)

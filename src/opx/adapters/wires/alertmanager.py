@@ -51,15 +51,10 @@ def parse(body: bytes, incoming: Incoming) -> Parsed:
 def _inside(body: bytes) -> bytes:
     if not body.lstrip(b" \t\r\n").startswith(b"{"):
         return body
-    try:
-        hook = _hook.decode(body)
-    except RecursionError:
-        raise BadInput("the body is nested too deep") from None
-    except ValueError as error:
-        raise BadInput(f"the body is not a webhook's: {error}") from None
+    hook, sent = bodies.decoded(_hook, body, "a webhook's")
     if hook.version != VERSION:
         raise BadInput(f"version {VERSION!r} of the webhook is expected")
-    return body if isinstance(hook.alerts, msgspec.UnsetType) else bytes(hook.alerts)
+    return sent(hook.alerts) if isinstance(hook.alerts, msgspec.Raw) else body
 
 
 def _times(wire: WireAlert, now: Ms) -> Times:

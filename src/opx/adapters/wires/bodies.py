@@ -4,7 +4,11 @@
 
 Beneath the JSON wires. A body in which every item has the right shape is decoded in one
 go; only when that fails is it cut into items and each decoded alone, so that one bad item
-costs its neighbours nothing but time.
+costs its neighbours nothing but time. Two things are JSON that the decoder does not even pass
+over: half of a pair of surrogates, and what is nested deeper than its stack should follow. It
+is then shown a body of the same length without them, and the items are cut out of the one that
+was sent, at the places that it found. What is no JSON must not become some by that; only what
+stands so deep in an item that is refused anyway is not looked at.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
+import numpy as np
 
 from opx.core.ingest import checks
 from opx.core.ingest.checks import Reason, Refusal, Unfit
@@ -23,6 +28,7 @@ from opx.engine.ports import Batch
 from opx.errors import BadInput, TooLarge
 
 MAX_ITEMS = 10_000
+TOO_DEEP = "the item is nested too deep"
 
 T = TypeVar("T")
 
@@ -32,9 +38,15 @@ _many_raws = msgspec.json.Decoder(list[msgspec.Raw])
 # What msgspec raises: its own errors and UnicodeDecodeError are ValueErrors, and nesting
 # that the C stack should not follow is a RecursionError.
 _UNREADABLE = (ValueError, RecursionError)
-_BACKSLASH = rb"\\"
-_SURROGATE = re.compile(rb"\\\\|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-"""Or a backslash, so that what follows one is not taken for an escape."""
+_SHOWN = 32
+"""How many brackets within each other the decoder is shown then."""
+_ESCAPE = re.compile(rb'\\(?:["\\]|u(?=[dD][89a-fA-F][0-9a-fA-F]{2}))')
+"""A quote or a backslash within a text, or the beginning of half of a pair of surrogates."""
+_HARMLESS = b".."
+_BRACKET = re.compile(rb'"[^"]*"|([\[{])|([\]}"])')
+"""Where no quote is escaped: a text, or an opening bracket, or a closing one or a quote that
+nothing closes."""
+_CLOSER = {ord("["): ord("]"), ord("{"): ord("}")}
 
 
 class Found(NamedTuple, Generic[T]):
@@ -70,17 +82,16 @@ class Shape(Generic[T]):
         except _UNREADABLE:
             return None  # which item it is, and whether it is JSON at all, is found out later
 
-    def each(self, raws: Iterable[msgspec.Raw | bytes]) -> Found[T]:
+    def each(self, raws: Iterable[bytes]) -> Found[T]:
         """The items of which these are the bytes, each read alone."""
         numbers: list[int] = []
         items: list[T] = []
         refusals: list[Refusal] = []
         for number, raw in enumerate(raws):
-            item = bytes(raw)
             try:
-                items.append(self.read(item))
+                items.append(self.read(raw))
             except Unfit as error:
-                refusals.append(refusal(number, error, item))
+                refusals.append(unread(number, error, raw))
             else:
                 numbers.append(number)
         return Found(numbers, items, refusals)
@@ -92,39 +103,70 @@ class Shape(Generic[T]):
         try:
             return self._one.decode(item)
         except RecursionError:
-            raise Unfit(Reason.TOO_DEEP, "the item is nested too deep") from None
+            raise Unfit(Reason.TOO_DEEP, TOO_DEEP) from None
         except ValueError as error:
             raise Unfit(Reason.MALFORMED, str(error)[:200]) from None
 
 
-def raws(body: bytes) -> Sequence[msgspec.Raw | bytes]:
+def raws(body: bytes) -> list[bytes]:
     """The bytes of each item of a JSON body, a list of them or one alone. ``BadInput`` when it
     is not JSON, ``TooLarge`` beyond ``MAX_ITEMS``."""
+    if _alone(body):
+        one, sent = decoded(_one_raw, body)
+        return [sent(one)]
+    many, sent = decoded(_many_raws, body)
+    return [sent(raw) for raw in bounded(many)]
+
+
+def decoded(
+    decoder: msgspec.json.Decoder[T], body: bytes, what: str = "JSON"
+) -> tuple[T, Callable[[msgspec.Raw], bytes]]:
+    """What the decoder makes of a body, and what gives the bytes of a ``Raw`` in it as they were
+    sent. ``BadInput`` when the body is not ``what`` is expected."""
     try:
-        return bounded([_one_raw.decode(body)] if _alone(body) else _many_raws.decode(body))
-    except RecursionError:
-        raise BadInput("the body is nested too deep") from None
-    except ValueError as error:
-        passable = _SURROGATE.sub(_replaced, body)
-        if passable == body:
-            raise BadInput(f"the body is not JSON: {error}") from None
-        return _cut(body, passable)
+        return decoder.decode(body), bytes
+    except _UNREADABLE:
+        shown = _ESCAPE.sub(_HARMLESS, body)
+    try:
+        try:
+            found = decoder.decode(shown)
+        except RecursionError:
+            shown = _shallow(shown)
+            found = decoder.decode(shown)
+    except _UNREADABLE as error:
+        raise BadInput(f"the body is not {what}: {error}") from None
+    begin = _place(shown)
+
+    def sent(raw: msgspec.Raw) -> bytes:
+        at = _place(raw) - begin
+        return body[at : at + memoryview(raw).nbytes]
+
+    return found, sent
 
 
-def _cut(body: bytes, passable: bytes) -> list[bytes]:
-    """The items of a body in which half of a pair of surrogates stands alone: JSON, but no text,
-    so the decoder does not even pass over it. ``passable`` is as long and has none."""
-    items, place = [], 0
-    for raw in raws(passable):
-        item = bytes(raw)
-        place = passable.index(item, place)  # only commas and spaces are in between
-        items.append(body[place : place + len(item)])
-        place += len(item)
-    return items
+def _place(part: msgspec.Raw | bytes) -> int:
+    """Where it is in memory. A ``Raw`` is a view into what was decoded."""
+    return np.frombuffer(part, np.uint8).ctypes.data
 
 
-def _replaced(found: re.Match[bytes]) -> bytes:
-    return found[0] if found[0] == _BACKSLASH else rb"\ufffd"
+def _shallow(body: bytes) -> bytes:
+    """``body``, as long, with an empty text for all that is in more than ``_SHOWN`` brackets.
+    ``ValueError`` when its brackets or quotes do not match. No quote in it is escaped."""
+    shallow, closers, start = bytearray(body), bytearray(), 0
+    for found in _BRACKET.finditer(body):
+        at, kind = found.start(), found.lastindex
+        if kind == 1:
+            if len(closers) == _SHOWN:
+                start = at
+            closers.append(_CLOSER[body[at]])
+        elif kind == 2:
+            if not closers or closers.pop() != body[at]:
+                raise ValueError("its brackets or quotes do not match")
+            if len(closers) == _SHOWN:
+                shallow[start : at + 1] = b'""'.ljust(at + 1 - start)
+    if closers:
+        raise ValueError("it ends before its brackets do")
+    return bytes(shallow)
 
 
 def _alone(body: bytes) -> bool:
@@ -139,6 +181,18 @@ def bounded(items: list[T]) -> list[T]:
 
 def refusal(index: int, error: Unfit, item: bytes) -> Refusal:
     return Refusal(index=index, reason=error.reason, detail=error.detail, item=item)
+
+
+def unread(index: int, error: Unfit, item: bytes) -> Refusal:
+    """The refusal of an item that could not be read: too deep, if it is, whatever else is wrong
+    with it and whichever of that was met first."""
+    try:
+        _one_raw.decode(_ESCAPE.sub(_HARMLESS, item))
+    except RecursionError:
+        error = Unfit(Reason.TOO_DEEP, TOO_DEEP)
+    except ValueError:
+        pass
+    return refusal(index, error, item)
 
 
 def parse(

@@ -29,8 +29,9 @@ from opx.adapters.wires import bodies
 from opx.adapters.wires.bodies import MAX_ITEMS, Found
 from opx.core.ingest import checks
 from opx.core.ingest.checks import Reason, Refusal, Unfit
-from opx.errors import BadInput, TooLarge
+from opx.errors import TooLarge
 
+MAX_LABEL_BYTES = 16_384
 MAX_SAMPLES_BYTES = 8 << 20
 """Each point of a sample carries all its labels: how much that may come to in one body."""
 _ANY_SIZE = 1 << 40
@@ -93,6 +94,7 @@ _shape = bodies.Shape(WirePoint, most=_ANY_SIZE)
 _column = bodies.Shape(WireColumn, most=_ANY_SIZE)
 _sample = bodies.Shape(dict[str, Any])
 _envelope = msgspec.json.Decoder(_Envelope)
+_labels = msgspec.json.Decoder(dict[str, str])
 _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 
@@ -108,12 +110,11 @@ def points(body: bytes) -> Found[WirePoint]:
     found: list[WirePoint] = []
     refusals: list[Refusal] = []
     place = spread = 0
-    for raw in bodies.raws(body):
-        item = bytes(raw)
+    for item in bodies.raws(body):
         try:
             read = _read(item)
         except Unfit as error:
-            refusals.append(bodies.refusal(place, error, item))
+            refusals.append(bodies.unread(place, error, item))
             place += 1
         else:
             numbers += range(place, place + len(read.points))
@@ -123,6 +124,17 @@ def points(body: bytes) -> Found[WirePoint]:
         if place > MAX_ITEMS or spread > MAX_SAMPLES_BYTES:
             raise _too_many()
     return Found(numbers, found, refusals)
+
+
+def named(metric: str, raw: bytes) -> dict[str, str]:
+    """The labels of a series. ``Unfit`` unless they and its name are fit to be kept."""
+    checks.name(metric)
+    if len(raw) > MAX_LABEL_BYTES:
+        raise Unfit(Reason.TOO_LARGE, f"labels have at most {MAX_LABEL_BYTES} bytes")
+    try:
+        return checks.labels(_labels.decode(raw))
+    except (ValueError, RecursionError):
+        raise Unfit(Reason.MALFORMED, "labels must be an object of texts") from None
 
 
 def _too_many() -> TooLarge:
@@ -139,14 +151,9 @@ class _Read:
 
 def _inside(body: bytes) -> bytes:
     if body.lstrip(b" \t\r\n").startswith(b"{"):
-        try:
-            wrapped = _envelope.decode(body).metrics
-        except RecursionError:
-            raise BadInput("the body is nested too deep") from None
-        except ValueError as error:
-            raise BadInput(f"the body is not JSON: {error}") from None
-        if isinstance(wrapped, msgspec.Raw):
-            return bytes(wrapped)
+        envelope, sent = bodies.decoded(_envelope, body)
+        if isinstance(envelope.metrics, msgspec.Raw):
+            return sent(envelope.metrics)
     return body
 
 
@@ -180,6 +187,8 @@ def _of_column(column: WireColumn) -> _Read:
         raise Unfit(Reason.MALFORMED, "timestamps and values differ in number")
     if len(column.values) > MAX_ITEMS:  # before a point is made of each
         raise _too_many()
+    if not column.values:  # or no point of it would be looked at
+        named(column.metric, bytes(column.labels))
     return _Read(
         [
             WirePoint(column.metric, math.nan if value is None else value, at, column.labels)

@@ -35,13 +35,11 @@ from opx.engine.intake import MAX_REPORTED, Incoming, Parsed, Parser
 from opx.engine.ports import Batch
 
 MAX_SERIES = 250_000
-MAX_LABEL_BYTES = 16_384
 CACHE_BYTES = 64 << 20
 _ENTRY_BYTES = 150
 """About what one cached spelling costs beside its own bytes."""
 _NEVER: Ms = -(1 << 62)
 _Name: TypeAlias = tuple[str, tuple[tuple[str, str], ...], Identity]
-_labels = msgspec.json.Decoder(dict[str, str])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -117,13 +115,7 @@ class SeriesIndex:
     def _learn(self, metric: str, raw: bytes, incoming: Incoming) -> int:
         """A spelling of labels that was not seen before: another one of a known series,
         since clients differ in order and spaces, or a new series."""
-        checks.name(metric)
-        if len(raw) > MAX_LABEL_BYTES:
-            raise Unfit(Reason.TOO_LARGE, f"labels have at most {MAX_LABEL_BYTES} bytes")
-        try:
-            labels = checks.labels(_labels.decode(raw))
-        except (ValueError, RecursionError):
-            raise Unfit(Reason.MALFORMED, "labels must be an object of texts") from None
+        labels = forms.named(metric, raw)
         whose = identity.resolve(labels, incoming.mapping)
         checks.scope(whose, incoming.services)
         with self._lock:
