@@ -10,11 +10,21 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.correlate.test_merging import GRAPHS, NAMES, T, feed, ill, names, topology, well
+from tests.core.correlate.test_merging import (
+    GRAPHS,
+    NAMES,
+    SHOP,
+    T,
+    feed,
+    ill,
+    names,
+    topology,
+    well,
+)
 
 from opx.core.base.time import MINUTE, SECOND
 from opx.core.correlate import stage
-from opx.core.correlate.episode import Episode, Group
+from opx.core.correlate.episode import Episode, Group, Ruling
 from opx.core.correlate.problems import Topology
 from opx.core.correlate.stage import SenseState
 from opx.core.detect import probes
@@ -22,6 +32,16 @@ from opx.core.detect.finding import Finding, FindingKind, FindingState
 from opx.core.detect.probes import Failure
 
 ALL = ("gateway", "orders", "payments", "store")
+
+
+def dead(service: str, at: int) -> Finding:
+    """Its process is gone."""
+    return replace(
+        ill(service, at),
+        id=Finding.id_of(probes.RULE, service, T + at * SECOND),
+        rule=probes.RULE,
+        evidence={"failure": Failure.NOT_RUNNING},
+    )
 
 
 def restarts(state: SenseState) -> dict[str, Episode]:
@@ -88,10 +108,7 @@ def test_who_dies_by_itself_is_its_own_trouble() -> None:
     """Though the store falls ill in the same instant: a process that is gone suffers from none."""
     state = SenseState()
     before = restarts(state)
-    dead = replace(
-        ill("payments", 100), rule=probes.RULE, evidence={"failure": Failure.NOT_RUNNING}
-    )
-    feed(state, ill("store", 100), dead)
+    feed(state, ill("store", 100), dead("payments", 100))
     assert {one.id: names(one) for one in state.open_episodes() if one.open_symptoms} == {
         before["store"].id: ["store"],
         before["payments"].id: ["payments"],
@@ -135,14 +152,80 @@ def test_an_episode_in_which_somebody_is_ill_is_not_over() -> None:
     ]
 
 
-# ---------------------------------------------------------------- whatever is restarted
+def test_the_stores_trouble_is_not_over_because_a_caller_of_two_falls_ill() -> None:
+    """payments suffered from the store; later it falls ill together with the ledger. That is the
+    ledger's; the store's own, in which it was, goes on without it."""
+    graph = topology({"payments": ("store", "ledger")})
+    state = SenseState()
+    first = [ill("store", 0), ill("payments", 1)]
+    stage.step(state, first, T, graph)
+    [before] = stage.step(state, [well(one, 9) for one in first], T, graph).episodes
+    stage.step(state, [ill("ledger", 20), ill("payments", 20)], T, graph)
+    assert names(state.live[Group("shop", "payments")].episode) == ["ledger", "payments"]
+    [again] = stage.step(state, [ill("store", 30)], T, graph).episodes
+    assert (again.id, names(again)) == (before.id, ["store"])
 
-Old = tuple[str, int, int, FindingKind]
-New = tuple[str, int, FindingKind]
-OLD = st.tuples(
-    st.sampled_from(NAMES), st.integers(0, 100), st.integers(101, 240), st.sampled_from(FindingKind)
+
+def test_who_suffered_and_dies_is_in_one_episode_alone() -> None:
+    """The store is well again, its callers not yet, and one of them dies: its own trouble, with
+    what it had; the store's is over when the other caller is well."""
+    state = SenseState()
+    store, payments, orders = ill("store", 0), ill("payments", 1), ill("orders", 1)
+    feed(state, store, payments, orders)
+    feed(state, well(store, 10))
+    gone = dead("payments", 12)
+    feed(state, gone)
+    places = [names(one) for one in state.open_episodes()]
+    assert sorted(name for place in places for name in place) == ["orders", "payments", "store"]
+    feed(state, *(well(one, 20) for one in (payments, orders, gone)))
+    assert len(stage.tick(state, T + 10 * MINUTE)) == len(places)
+    assert not state.live
+
+
+def test_what_cleared_while_an_episode_was_over_is_over() -> None:
+    """A person resolved it while it fired. It cleared, and then another was merged into it: the
+    two end when the other is well, also after a restart in between."""
+    for restart in (False, True):
+        state = SenseState()
+        one, other = ill("payments", 0), ill("worker", 40)
+        [before] = feed(state, one).episodes
+        rule = Ruling(id=before.id, into="", symptoms=1, at=T + 10 * SECOND)
+        [ended] = stage.step(state, [], T, SHOP, [rule]).episodes
+        feed(state, well(one, 20))
+        [apart] = feed(state, other).episodes
+        if restart:
+            state = SenseState.load([ended, apart], [other])
+        into = Ruling(id=apart.id, into=before.id, symptoms=1, at=T + 50 * SECOND)
+        stage.step(state, [], T, SHOP, [into])
+        feed(state, well(other, 60))
+        [over] = stage.tick(state, T + 10 * MINUTE)
+        assert (over.id, over.symptoms) == (before.id, 2)
+
+
+def test_what_still_fires_when_an_episode_goes_on_fires_after_a_restart() -> None:
+    """A person resolved it while it fires: once it goes on, it does so until that is over."""
+    one, other = ill("payments", 0), ill("worker", 40)
+    state = SenseState()
+    [before] = feed(state, one).episodes
+    rule = Ruling(id=before.id, into="", symptoms=1, at=T + 10 * SECOND)
+    [ended] = stage.step(state, [], T, SHOP, [rule]).episodes
+    [apart] = feed(state, other).episodes
+    state = SenseState.load([ended, apart], [one, other])
+    into = Ruling(id=apart.id, into=before.id, symptoms=1, at=T + 50 * SECOND)
+    goes_on = stage.step(state, [well(other, 60)], T, SHOP, [into]).episodes[-1]
+    assert (goes_on.id, goes_on.open_symptoms) == (before.id, 1)
+    assert stage.tick(state, T + 10 * MINUTE) == []
+
+
+# ---------------------------------------------------------------- whatever comes
+
+CAME = st.tuples(
+    st.sampled_from(NAMES),
+    st.integers(0, 300),
+    st.integers(1, 200),
+    st.sampled_from([*FindingKind, None]),
 )
-NEW = st.tuples(st.sampled_from(NAMES), st.integers(241, 300), st.sampled_from(FindingKind))
+Came = tuple[str, int, int, FindingKind | None]
 
 
 def rows_of(graph: Topology, told: Sequence[Sequence[Finding]], restart: bool) -> list[Episode]:
@@ -160,28 +243,38 @@ def rows_of(graph: Topology, told: Sequence[Sequence[Finding]], restart: bool) -
             open_now.pop(finding.id, None)
             if finding.state is FindingState.FIRING:
                 open_now[finding.id] = finding
-        for group, live in state.live.items():
-            assert group in live.parts
+        lives = {live.episode.id: live for live in state.live.values()}.values()
+        for live in lives:
             assert live.root in live.parts
             assert (live.episode.id in state.quiet) is not live.open
-    assert all(row.ended_at is not None for row in stage.tick(state, T + 60 * MINUTE))
-    assert all(live.open for live in state.live.values())
+        assert sorted(str(one) for live in lives for one in live.parts) == sorted(
+            map(str, state.live)
+        )
+    for row in stage.tick(state, T + 60 * MINUTE):
+        rows[row.id] = row
+    assert not state.live
+    assert all(row.ended_at is not None for row in rows.values())
     return sorted(rows.values(), key=lambda row: row.id)
 
 
-@given(GRAPHS, st.lists(OLD, max_size=8), st.lists(NEW, max_size=8))
-def test_a_restart_changes_nothing(
-    graph: dict[str, list[str]], old: list[Old], new: list[New]
-) -> None:
-    """What was over and what is ill again, an instant at a time: after a restart between any two
-    it is the same."""
-    told = [(ill(name, begin, kind), end) for name, begin, end, kind in old]
-    findings = [one for one, _ in told] + [well(one, end) for one, end in told]
-    findings += [ill(name, at, kind) for name, at, kind in new]
-    unique = {(one.id, one.state): one for one in findings}.values()
-    instants: dict[int, list[Finding]] = {}
-    for finding in sorted(unique, key=lambda one: one.at):
-        instants.setdefault(finding.at, []).append(finding)
-    steps = list(instants.values())
-    plain = rows_of(topology(graph), steps, restart=False)
-    assert rows_of(topology(graph), steps, restart=True) == plain
+@given(GRAPHS, st.lists(CAME, max_size=12))
+def test_whatever_comes_everything_ends(graph: dict[str, list[str]], came: list[Came]) -> None:
+    """Symptoms, evidence and deaths that all clear: a group is in one episode, with its root, and
+    at last each has ended."""
+    rows_of(topology(graph), steps(came), restart=False)
+
+
+@given(GRAPHS, st.lists(CAME, max_size=12))
+def test_a_restart_loses_nobody(graph: dict[str, list[str]], came: list[Came]) -> None:
+    """Likewise when brain begins anew between any two steps."""
+    rows_of(topology(graph), steps(came), restart=True)
+
+
+def steps(came: list[Came]) -> list[list[Finding]]:
+    """An instant at a time, what begins and what is over."""
+    instants: dict[int, dict[tuple[str, str], Finding]] = {}
+    for name, at, lasts, kind in came:
+        one = dead(name, at) if kind is None else ill(name, at, kind)
+        for finding in (one, well(one, at + lasts)):
+            instants.setdefault(finding.at, {}).setdefault((finding.id, finding.state), finding)
+    return [list(instants[at].values()) for at in sorted(instants)]

@@ -4,8 +4,8 @@
 
 Part of stage 3; ``stage`` asks before it puts a finding where its group was. By itself it is
 the same trouble again, as long as that episode goes on. What comes together with something
-beneath is that one's; what comes when that is over is a trouble of its own. It must never
-take a group out of what is not over for it.
+beneath is that one's, if that was found first or in the same instant; what comes when that is
+over is a trouble of its own. It must never take a group out of what is not over for it.
 """
 
 from __future__ import annotations

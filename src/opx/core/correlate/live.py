@@ -9,7 +9,7 @@ a time, and a restart goes on from the row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
@@ -89,6 +89,15 @@ class Part:
             del self.open[finding.id]
             self.cleared_at = max(finding.at, self.cleared_at or 0)
         self.last_at = max(self.last_at, finding.at)
+
+    def keep(self, open: Container[str]) -> None:
+        """Of what fires only these do: the rest was over while nobody asked."""
+        still = bool(self.open)
+        self.firing = {id for id in self.firing if id in open}
+        self.own = {id for id in self.own if id in open}
+        self.open = {id: at for id, at in self.open.items() if id in open}
+        if still and not self.open:
+            self.cleared_at = max(self.last_at, self.cleared_at or 0)
 
     def member(self, group: Group) -> Member:
         return Member(

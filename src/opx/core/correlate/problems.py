@@ -27,10 +27,12 @@ _Rank: TypeAlias = tuple[Ms, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Who depends on whom, both ways, as the ``Service`` documents say."""
+    """Who depends on whom, both ways, as the ``Service`` documents say. ``rank``: of those; what
+    a group depends on has a lower one than it, or the same where they go in a circle."""
 
     callees: Mapping[Group, tuple[Group, ...]] = field(default_factory=dict)
     callers: Mapping[Group, tuple[Group, ...]] = field(default_factory=dict)
+    rank: Mapping[Group, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> Topology:
@@ -43,7 +45,12 @@ class Topology:
                 callees[caller] = tuple(named)
             for callee in named:
                 callers.setdefault(callee, []).append(caller)
-        return cls(callees, {callee: tuple(those) for callee, those in callers.items()})
+        both = {group: callees.get(group, ()) for group in (*callees, *callers)}
+        return cls(
+            callees,
+            {callee: tuple(those) for callee, those in callers.items()},
+            {group: n for n, circle in enumerate(circles.circles(both)) for group in circle},
+        )
 
     def below(self, group: Group) -> tuple[Group, ...]:
         """What a group directly depends on."""

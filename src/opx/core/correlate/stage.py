@@ -7,12 +7,12 @@ joins the trouble that it suffers from, or that suffers from it, along the depen
 (``problems``); else it begins one. A group that connects two episodes merges them, and one
 that turns out to suffer from another trouble is taken there, so the groups that are ill
 together are divided in the same way in whatever order they were found. A group that was well
-and falls ill together with what it depends on is that one's trouble: its own is over. An
-episode has
-ended when no symptom is open and five minutes have passed since the last one cleared (since
-its newest finding, where there was no symptom), by the findings' own times, so it does not
-matter whether a tick came in between; or when a person has ruled so. A late finding joins
-the episode that its group has now. It must never let two unmapped streams meet: each is a
+and falls ill together with what it depends on is that one's trouble: its own is over (``again``).
+
+An episode has ended when no symptom is open and five minutes have passed since the last one
+cleared (since its newest finding, where there was no symptom), by the findings' own times, so
+it does not matter whether a tick came in between; or when a person has ruled so. A late finding
+joins the episode that its group has now. It must never let two unmapped streams meet: each is a
 group of its own.
 """
 
@@ -105,7 +105,7 @@ class SenseState:
             known.update(dict.fromkeys(episode.groups, live))
         for finding in findings:
             state.open.add(finding.id)
-            found = state.live.get(group_of(finding))
+            found = state.live.get(group_of(finding)) or state.ended.get(group_of(finding))
             part = found.parts[group_of(finding)] if found is not None else None
             if part is not None and finding.at >= part.since:
                 part.adopt(finding)
@@ -222,14 +222,17 @@ def _obey(state: SenseState, out: Correlated, ruling: Ruling) -> None:
 
 def _revived(state: SenseState, id: str) -> Live | None:
     """An ended episode, which goes on: its incident was reopened, and is given another's. Without
-    those of its groups that are ill in a later one."""
-    ended = (live for live in state.ended.values() if live.episode.id == id)
-    live = next(ended, None)
-    if live is None or live.root in state.live:
+    those of its groups that have been in a later one, and what cleared meanwhile."""
+    ended = {group: live for group, live in state.ended.items() if live.episode.id == id}
+    mine = [group for group in ended if group not in state.live]
+    live = next(iter(ended.values()), None)
+    if live is None or live.root not in mine:
         return None
-    live.parts = {group: part for group, part in live.parts.items() if group not in state.live}
-    for group in live.parts:
-        state.live[group] = state.ended.pop(group)
+    live.parts = {group: live.parts[group] for group in mine}
+    for group, part in live.parts.items():
+        part.keep(state.open)
+        del state.ended[group]
+        state.live[group] = live
     return live
 
 
@@ -266,11 +269,12 @@ def _place(state: SenseState, out: Correlated, finding: Finding, topology: Topol
         homes[group] = _begun(state, group, finding)
     for one in held:
         live, home = state.live[one], homes.get(root[one]) or state.live[root[one]]
-        if live is not home and live.root in root:
+        if live is not home and (live.root in root or one in homes or one == group):
             home.parts[one] = live.parts.pop(one)
             state.live[one] = home
             out.moved(one, live, home)
             state.rest(live)
+            state.rest(home)
     return homes.get(root[group]) or state.live[root[group]]
 
 
@@ -279,12 +283,14 @@ def _fall_ill(
 ) -> Live:
     """Put what fires into the episode of its group, which is ``live``, or into another's."""
     group = group_of(finding)
-    if live is not None and again.shared(state.live, live, group, finding, topology):
-        out.ended(_end(state, live, live.last_at))
-        live = None
-    elif live is not None and again.relapsed(live, group, finding):
-        _part(state, out, live, group)
-        live = None
+    if live is not None:
+        shared = again.shared(state.live, live, group, finding, topology)
+        if shared and live.root == group:
+            out.ended(_end(state, live, live.last_at))
+            live = None
+        elif shared or again.relapsed(live, group, finding):
+            _part(state, out, live, group)
+            live = None
     if live is None or _displaced(live, group, finding):
         live = state.live[group] = _place(state, out, finding, topology)
     live.fire(group, finding)
@@ -303,17 +309,13 @@ def _displaced(live: Live, group: Group, finding: Finding) -> bool:
 def _callees_first(findings: Sequence[Finding], topology: Topology) -> Iterable[Finding]:
     """In their order; of those of one instant what others depend on comes before who does, so
     that they find it ill."""
-    if not topology.callees or len(findings) < 2:
+    if not topology.rank or len(findings) < 2:
         return findings
-    beneath: dict[Group, int] = {}
 
-    def depth(finding: Finding) -> int:
-        group = group_of(finding)
-        if group not in beneath:
-            beneath[group] = len(topology.beneath(group))
-        return beneath[group]
+    def rank(finding: Finding) -> int:
+        return topology.rank.get(group_of(finding), 0)
 
-    return [one for _, same in groupby(findings, _at) for one in sorted(same, key=depth)]
+    return [one for _, same in groupby(findings, _at) for one in sorted(same, key=rank)]
 
 
 def _part(state: SenseState, out: Correlated, live: Live, group: Group) -> None:
