@@ -11,15 +11,16 @@ from typing import Any
 import httpx
 import pytest
 
-from opx.core.base.time import MINUTE
 from opx.core.correlate.episode import Group
-from opx.core.correlate.silences import Silence
 from opx.core.decide.case import Breaker, TrackRecord
 from opx.core.decide.roles import Role
 from opx.core.detect.finding import FindingKind, FindingState
 from opx.core.incident.incident import Status
 from opx.core.ingest.signals import Identity
+from opx.engine.beats.parts import POSITION
 from opx.engine.people import once
+from opx.engine.ports import Saved
+from opx.engine.queries import glance
 from opx.testing.contracts import samples
 
 
@@ -398,28 +399,36 @@ def test_how_a_service_is(
 
 
 @pytest.mark.parametrize(
-    ("rule", "kind", "state"),
+    ("held", "kind", "state"),
     [
-        ("", FindingKind.SYMPTOM, "silenced"),
-        ("another", FindingKind.SYMPTOM, "unwell"),
-        ("", FindingKind.EVIDENCE, "well"),
+        ({"f": "s"}, FindingKind.SYMPTOM, "silenced"),
+        ({"another": "s"}, FindingKind.SYMPTOM, "unwell"),
+        ({}, FindingKind.EVIDENCE, "well"),
     ],
 )
 def test_a_service_that_is_ill_in_silence_is_not_well(
-    taught: httpx.Client, world: Any, rule: str, kind: FindingKind, state: str
+    taught: httpx.Client, world: Any, held: dict[str, str], kind: FindingKind, state: str
 ) -> None:
     """What a silence holds opens no incident, and is said; what is merely odd is no illness."""
     whose = Identity("shop", "orders", "10.0.0.7")
     found = replace(samples.finding("f", state=FindingState.FIRING), identity=whose, kind=kind)
-    began, ends = world.clock.now(), world.clock.now() + MINUTE
-    quiet = Silence(
-        id="s", by="a", reason="r", starts_at=began, ends_at=ends, service="orders", rule=rule
-    )
-    world.put(found, quiet)
+    world.put(found, Saved(id=POSITION, seq=1, state={"held": held}))
 
     (service,) = taught.get("/api/v1/services", headers=world.auth()).json()["items"]
 
     assert service["state"] == state
+
+
+def test_where_too_much_fires_nobody_is_called_well(
+    taught: httpx.Client, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service may be among those that were not looked at."""
+    monkeypatch.setattr(glance, "MOST_FIRING", 2)
+    world.put(*(samples.finding(id, state=FindingState.FIRING) for id in "fg"))
+
+    (service,) = taught.get("/api/v1/services", headers=world.auth()).json()["items"]
+
+    assert service["state"] == "unknown"
 
 
 def test_status_at_a_glance(taught: httpx.Client, world: Any, made: Any) -> None:

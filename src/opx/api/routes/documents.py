@@ -122,9 +122,8 @@ async def published(by: Reader) -> JSONResponse:
 @router.get("/services")
 async def services(front: TheFront, by: Reader) -> JSONResponse:
     """Every service opx knows, with the incidents that are open on it."""
-    knowledge, now = await front.knowledge(), front.clock.now()
-    read = front.store.read(lambda tx: queries.services(tx, knowledge, now))
-    return answer({"items": await read})
+    knowledge = await front.knowledge()
+    return answer({"items": await front.store.read(lambda tx: queries.services(tx, knowledge))})
 
 
 @router.get("/services/{name}/why")

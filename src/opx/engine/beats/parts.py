@@ -38,6 +38,8 @@ from opx.errors import OpxError
 ACTOR = "brain"
 RESPOND = "respond"
 RUN = "run"
+POSITION = "sense"
+"""What is saved under this name is how far the log was taken in, and what belongs to there."""
 AT_ONCE = 20
 """Incidents that one segment responds to, in one commit: a storm opens them by the thousand."""
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from opx.core.base import canonical
 from opx.core.base.time import Ms
 from opx.core.correlate.episode import Group
-from opx.core.correlate.silences import Silence
 from opx.core.decide import scopes
 from opx.core.decide.case import Automation, Breaker, Grant, Mode, TrackRecord, probe_of
 from opx.core.detect.finding import Finding, FindingKind, FindingState
@@ -20,7 +19,7 @@ from opx.core.ingest.signals import Severity
 from opx.engine.beats.case import Knowledge
 from opx.engine.ports import ReadTx, Where
 from opx.engine.queries import doing
-from opx.engine.queries.kept import silences
+from opx.engine.queries.kept import held_back, silences
 from opx.engine.queries.one import Plain
 from opx.engine.queries.pages import ACTIVE, Narrowed, approvals, incidents
 from opx.engine.queries.predictions import EXPECTED, expected
@@ -58,7 +57,7 @@ def status(tx: ReadTx, knowledge: Knowledge, now: Ms) -> Plain:
         "open_predictions": tx.count(Prediction, *EXPECTED),
         "predictions": expected(tx, MOST_SHOWN),
         "problems": problems(knowledge),
-        "services": _services(tx, active, knowledge, now),
+        "services": _services(tx, active, knowledge),
     }
 
 
@@ -73,45 +72,42 @@ def worst(tx: ReadTx) -> list[Plain]:
     return [{**row, "doing": doing.about(tx, row)} for row in found]
 
 
-def services(tx: ReadTx, knowledge: Knowledge, now: Ms) -> list[Plain]:
+def services(tx: ReadTx, knowledge: Knowledge) -> list[Plain]:
     """Every service as it was taught, with the incidents that are open on it, and how it is."""
-    return _services(tx, _active(tx), knowledge, now)
+    return _services(tx, _active(tx), knowledge)
 
 
-def _services(tx: ReadTx, active: Sequence[Incident], knowledge: Knowledge, now: Ms) -> list[Plain]:
+def _services(tx: ReadTx, active: Sequence[Incident], knowledge: Knowledge) -> list[Plain]:
     theirs: dict[Group, list[Incident]] = {}
     for row in active:
         for name in {row.group.service, *row.services}:
             theirs.setdefault(Group(row.group.environment, name), []).append(row)
-    unheard = _unheard(tx, now)
+    alone, others = _without(tx)
     told: list[Plain] = []
     for place, service in sorted(knowledge.catalogue.services.items()):
         group = Group(*place)
         its = theirs.get(group, [])
         own = [row for row in its if row.group == group]
-        state = _state(tx, group, own) if its else unheard.get(group, "well")
+        state = _state(tx, group, own) if its else alone.get(group, others)
         ids = [row.id for row in own]
         told.append({**canonical.plain(service), "incidents": ids, "state": state})
     return told
 
 
-def _unheard(tx: ReadTx, now: Ms) -> dict[Group, str]:
-    """How services are of which a symptom fires, incident or not: ``silenced`` where a silence
-    holds all of theirs, else ``unwell``. A person may have resolved what still goes on."""
+def _without(tx: ReadTx) -> tuple[dict[Group, str], str]:
+    """How services are of which a symptom fires, were they without an incident: ``silenced`` where
+    silences hold all of theirs, else ``unwell``, for a person may have resolved what goes on. And
+    how all others are: not known where more fires than is looked at."""
     firing = tx.find(
         Finding, Where("state", "eq", FindingState.FIRING), order="-since", limit=MOST_FIRING
     )
-    later = tx.find(Silence, Where("ends_at", "gt", now))
-    holding = [silence for silence in later if silence.holds(now)]
+    held = held_back(tx)
     found: dict[Group, str] = {}
     for finding in firing:
-        if finding.kind is not FindingKind.SYMPTOM:
-            continue
         group = Group(finding.identity.environment, finding.identity.service)
-        held = any(silence.matches(finding) for silence in holding)
-        if not held or group not in found:
-            found[group] = "silenced" if held else "unwell"
-    return found
+        if finding.kind is FindingKind.SYMPTOM and found.get(group) != "unwell":
+            found[group] = "silenced" if finding.id in held else "unwell"
+    return found, "well" if len(firing) < MOST_FIRING else "unknown"
 
 
 def _state(tx: ReadTx, group: Group, own: Sequence[Incident]) -> str:

@@ -12,8 +12,9 @@ from opx.core.base.time import Ms
 from opx.core.correlate.silences import Silence
 from opx.core.ingest.signals import Rejected
 from opx.core.notify.notice import Delivery, DeliveryStatus, Notice
+from opx.engine.beats.parts import POSITION
 from opx.engine.journal import audit
-from opx.engine.ports import Entry, ReadTx, Seal, StoredDocument, Where
+from opx.engine.ports import Entry, ReadTx, Saved, Seal, StoredDocument, Where
 from opx.engine.queries.one import Plain
 from opx.errors import BadInput, Damaged
 
@@ -33,6 +34,12 @@ def quarantine(tx: ReadTx, limit: int, before: str = "") -> list[Plain]:
     id ``before`` ("": the newest). Their ids are in the order of their times."""
     where = [Where("id", "lt", before)] if before else []
     return [canonical.plain(row) for row in tx.find(Rejected, *where, order="-id", limit=limit)]
+
+
+def held_back(tx: ReadTx) -> dict[str, str]:
+    """Which silence holds which finding: their ids."""
+    position = tx.get(Saved, POSITION)
+    return dict(position.state.get("held", {})) if position is not None else {}
 
 
 def notices(tx: ReadTx, limit: int) -> list[Plain]:

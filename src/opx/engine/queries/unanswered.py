@@ -8,7 +8,7 @@ from opx.core.base import canonical
 from opx.core.base.time import DAY, Ms, to_wire
 from opx.core.correlate.episode import Group, Suppressed
 from opx.core.correlate.silences import Silence
-from opx.core.detect.finding import Finding, FindingState
+from opx.core.detect.finding import Finding
 from opx.core.incident.gate import SENTENCES
 from opx.core.incident.incident import PromotionReason
 from opx.core.ingest.signals import StoredEvent
@@ -16,6 +16,7 @@ from opx.engine import journal
 from opx.engine.beats.case import Knowledge
 from opx.engine.ports import Entry, ReadTx, Where
 from opx.engine.queries.doing import came_to
+from opx.engine.queries.kept import held_back
 from opx.engine.queries.one import Plain
 from opx.engine.queries.pages import ACTIVE, Narrowed, decisions, incidents
 from opx.errors import BadInput, NotFound
@@ -32,8 +33,8 @@ def why_of(tx: ReadTx, knowledge: Knowledge, environment: str, service: str, now
     ``seen`` says what was seen and why nothing came of it, ``events`` what was received for it
     in the last day, newest first. ``NotFound`` for a service that nobody knows; ``BadInput``
     where several environments have it."""
-    group = _group(tx, knowledge, environment, service, now)
-    held, found = _held(tx, group, now), _newest(tx, group, now)
+    group = _group(tx, knowledge, environment, service)
+    held, found = _held(tx, group), _newest(tx, group, now)
     about = {"environment": group.environment, "service": group.service}
     if found is not None and (found["status"] in ACTIVE or not held):
         answer = {"items": decisions(tx, found["id"]), "runs": came_to(tx, found["id"])}
@@ -43,7 +44,7 @@ def why_of(tx: ReadTx, knowledge: Knowledge, environment: str, service: str, now
     return {**about, "incident": None, "items": [], "runs": [], "seen": seen, "events": events}
 
 
-def _group(tx: ReadTx, knowledge: Knowledge, environment: str, service: str, now: Ms) -> Group:
+def _group(tx: ReadTx, knowledge: Knowledge, environment: str, service: str) -> Group:
     """The one that is meant: one that opx was taught, or that something was seen of."""
     taught = {Group(*place) for place in knowledge.catalogue.services}
     known = {
@@ -51,7 +52,7 @@ def _group(tx: ReadTx, knowledge: Knowledge, environment: str, service: str, now
     }
     if not known and environment:
         group = Group(environment, service)
-        seen = journal.waits(tx, journal.waits_of(group)) is not None or _held(tx, group, now)
+        seen = journal.waits(tx, journal.waits_of(group)) is not None or _held(tx, group)
         known = {group} if seen or _of(tx, group) else set()
     if not known:
         raise NotFound(
@@ -76,23 +77,19 @@ def _newest(tx: ReadTx, group: Group, now: Ms) -> Plain | None:
     return None
 
 
-def _held(tx: ReadTx, group: Group, now: Ms) -> list[Plain]:
+def _held(tx: ReadTx, group: Group) -> list[Plain]:
     """What fires there and a silence holds, newest first."""
-    firing = tx.find(
-        Finding,
-        Where("identity.environment", "eq", group.environment),
-        Where("identity.service", "eq", group.service),
-        Where("state", "eq", FindingState.FIRING),
-        order="-at",
-        limit=MOST,
-    )
-    holding = [one for one in tx.find(Silence, Where("ends_at", "gt", now)) if one.holds(now)]
-    return [
-        _silenced(finding, silence)
-        for finding in firing
-        for silence in holding
-        if silence.matches(finding)
+    held = held_back(tx)
+    ids = list(held)
+    found = [
+        finding
+        for first in range(0, len(ids), LOOKED_AT)
+        for finding in tx.find(Finding, Where("id", "in", ids[first : first + LOOKED_AT]))
+        if Group(finding.identity.environment, finding.identity.service) == group
     ]
+    found.sort(key=lambda finding: -finding.at)
+    told = [(finding, tx.get(Silence, held[finding.id])) for finding in found[:MOST]]
+    return [_silenced(finding, silence) for finding, silence in told if silence is not None]
 
 
 def _silenced(finding: Finding, silence: Silence) -> Plain:
