@@ -127,6 +127,18 @@ def test_the_port_it_was_last_served_on_is_the_one_that_counts(
         assert findings(opx) == {}
 
 
+@pytest.mark.parametrize("said", ['{"port": 8080}', '{"host": 1, "port": "x"}', "[]", "{"])
+def test_a_spoilt_word_of_the_last_port_is_passed_over(
+    opx: Opx, data: Path, monkeypatch: Any, said: str
+) -> None:
+    """What is configured counts then."""
+    settings.load({}).served.write_text(said)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setenv("OPX_PORT", str(other.getsockname()[1]))
+
+        assert "cannot be used" in findings(opx)["port"]
+
+
 def test_a_lock_left_behind(opx: Opx, data: Path) -> None:
     """A watcher that was killed has left its name, and is not mistaken for a running one."""
     (data / "opx.lock").write_text(json.dumps({"pid": 4_000_000}))

@@ -285,3 +285,20 @@ def test_patterns_are_equal_by_their_text() -> None:
     """Like expressions."""
     assert Pattern("a") == Pattern("a")
     assert Pattern("a") != Pattern("b")
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("event.data.load > 80", True),
+        ("80 <= event.data.load", True),
+        ("event.data.change < -5.5", True),
+        ("event.data.code == 500", False),
+        ("event.data.code == 500 && event.data.now < event.data.before", False),
+        ("event.data.list[0] > event.data.list[1]", False),
+        ("event.data.text == '> 5'", False),
+    ],
+)
+def test_a_limit_is_a_number_beside_a_sign(text: str, limits: bool) -> None:
+    """Neither a number that is looked for, nor two things of which one is more."""
+    assert Expression(text).limits is limits

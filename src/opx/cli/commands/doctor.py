@@ -85,7 +85,7 @@ def _port(settings: Settings) -> Iterator[Finding]:
     """Whether what this folder was last served on can be had, else what is configured."""
     host, port = settings.host, settings.port
     last = locks.said(settings.served)
-    if last.get("port"):
+    if isinstance(last.get("host"), str) and last.get("port") in range(1, 1 << 16):
         host, port = last["host"], last["port"]
     if port == 0 or locks.held(settings.lock):
         return

@@ -107,7 +107,7 @@ def suppressed(
                 one["subject"],
                 one["body"]["rule"],
                 one["body"]["reason"],
-                show.short(one["body"]["finding"]),
+                show.short(one["body"]["finding"][12:]),  # before that it is the time
                 show.short(one["body"].get("silence", "")),
             )
             for one in found["items"]

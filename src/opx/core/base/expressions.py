@@ -43,7 +43,6 @@ _OWN = {
     "uint",
 }  # fmt: skip
 """Names that the evaluator brings along."""
-_ORDERS = {"_<_", "_<=_", "_>_", "_>=_"}
 _NO_FUNCTION = "Undefined variable or function"
 """How the evaluator's error begins for a function that is not there, or not for such values."""
 _cel = celext.load()
@@ -82,9 +81,14 @@ class Expression:
 
     @property
     def limits(self) -> bool:
-        """Whether something is to be above or below a number that is written in it."""
-        ordered = not _ORDERS.isdisjoint(self._program.functions())
-        return ordered and any(kind == "number" for kind, _ in _tokens(self.text))
+        """Whether something is to be above or below a number that is written beside the sign."""
+        tokens = _tokens(self.text)
+        for at, (kind, word) in enumerate(tokens):
+            if kind == "sign" and word in "<>":
+                after = (other for other, sign in tokens[at + 1 :] if sign not in ("=", "-"))
+                if "number" in (tokens[at - 1][0], next(after, "")):
+                    return True
+        return False
 
     def unknown(self, facts: Mapping[str, Any]) -> tuple[str, tuple[str, ...]] | None:
         """The first name in it that facts of this shape can never have, and those that they have
