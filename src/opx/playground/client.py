@@ -150,9 +150,9 @@ class Client:
         """One incident; ``NotFound``."""
         return dict(self._ask("GET", f"/api/v1/incidents/{id}"))
 
-    def notices(self) -> list[dict[str, Any]]:
+    def notices(self, most: int = 50) -> list[dict[str, Any]]:
         """What people were told of late, newest first."""
-        return list(self._ask("GET", "/api/v1/notices", params={"limit": 50})["items"])
+        return list(self._ask("GET", "/api/v1/notices", params={"limit": most})["items"])
 
     def timeline(self, incident: str, after: int) -> list[dict[str, Any]]:
         """The journal's entries about an incident that follow ``after``, oldest first."""

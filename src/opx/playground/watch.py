@@ -71,6 +71,10 @@ def _named(services: Collection[str]) -> frozenset[str]:
     return frozenset(OBSERVER if name == COLLECTOR else name for name in services)
 
 
+LONG_AGO = 1_000
+"""Notices among which the one of an incident that goes on is: it may have flared up for long."""
+
+
 class Watch:
     """Follows opx's journal from now on. ``since``: what came before it does not count.
     ``pages``: what people were called for, by the notice's id. ``told``: lines so far."""
@@ -114,7 +118,8 @@ class Watch:
         goes on. Of one incident they are told once, however often it flares up."""
         named = _named(services)
         mine = {id for id, case in self._cases.items() if case.story.moments and case.of(named)}
-        before = (n for n in self._bench.client.notices() if str(n["incident"]) in mine)
+        told = self._bench.client.notices(LONG_AGO)
+        before = (notice for notice in told if str(notice["incident"]) in mine)
         return bool(self.pages) or any(notice["edge"] in PAGES for notice in before)
 
     def orders(self, services: Collection[str]) -> int:
