@@ -211,7 +211,7 @@ ERRORS = [
     ("preconditions.0.expect", None, "the field 'expect' is missing"),
     ("preconditions.0.expect", "latency < 5.0", "there is no 'latency'"),
     ("preconditions.0.expect", "latency_ms", "is not a yes or no but 1.0"),
-    ("preconditions.0.expect", "insight.risk > 5", "(known: ok, value, latency_ms)"),
+    ("preconditions.0.expect", "insight.risk > 5", "(known: ok, latency_ms)"),
     ("preconditions.0.probe", {"icmp": "a"}, "unknown field 'icmp'"),
     ("irreversible", True, "text is expected"),
 ]

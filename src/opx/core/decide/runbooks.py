@@ -72,7 +72,7 @@ class Check:
     within: Ms = MINUTE
 
 
-ANSWERED: dict[str, Any] = {"ok": True, "value": 1.0, "latency_ms": 1.0}
+ANSWERED: dict[str, Any] = {"ok": True, "latency_ms": 1.0}
 """What an ``expect`` may look at, for example: of an answer, what it has of these."""
 
 
