@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 from opx.core.base import circles
@@ -25,14 +26,12 @@ Callees: TypeAlias = Callable[[Group], Iterable[Group]]
 _Rank: TypeAlias = tuple[Ms, str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Topology:
-    """Who depends on whom, both ways, as the ``Service`` documents say. ``rank``: of those; what
-    a group depends on has a lower one than it, or the same where they go in a circle."""
+    """Who depends on whom, both ways, as the ``Service`` documents say."""
 
     callees: Mapping[Group, tuple[Group, ...]] = field(default_factory=dict)
     callers: Mapping[Group, tuple[Group, ...]] = field(default_factory=dict)
-    rank: Mapping[Group, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> Topology:
@@ -45,12 +44,14 @@ class Topology:
                 callees[caller] = tuple(named)
             for callee in named:
                 callers.setdefault(callee, []).append(caller)
-        both = {group: callees.get(group, ()) for group in (*callees, *callers)}
-        return cls(
-            callees,
-            {callee: tuple(those) for callee, those in callers.items()},
-            {group: n for n, circle in enumerate(circles.circles(both)) for group in circle},
-        )
+        return cls(callees, {callee: tuple(those) for callee, those in callers.items()})
+
+    @cached_property
+    def rank(self) -> Mapping[Group, int]:
+        """Of those in it: what a group depends on has a lower one than it, or the same where they
+        go in a circle. Made when it is first asked for: a guard makes a topology and never does."""
+        down = {group: self.below(group) for group in (*self.callees, *self.callers)}
+        return {group: n for n, circle in enumerate(circles.circles(down)) for group in circle}
 
     def below(self, group: Group) -> tuple[Group, ...]:
         """What a group directly depends on."""

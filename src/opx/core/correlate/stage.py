@@ -105,8 +105,9 @@ class SenseState:
             known.update(dict.fromkeys(episode.groups, live))
         for finding in findings:
             state.open.add(finding.id)
-            found = state.live.get(group_of(finding)) or state.ended.get(group_of(finding))
-            part = found.parts[group_of(finding)] if found is not None else None
+            group = group_of(finding)
+            found = state.live.get(group) or state.ended.get(group)
+            part = found.parts[group] if found is not None else None
             if part is not None and finding.at >= part.since:
                 part.adopt(finding)
         for live in state.live.values():
@@ -309,7 +310,7 @@ def _displaced(live: Live, group: Group, finding: Finding) -> bool:
 def _callees_first(findings: Sequence[Finding], topology: Topology) -> Iterable[Finding]:
     """In their order; of those of one instant what others depend on comes before who does, so
     that they find it ill."""
-    if not topology.rank or len(findings) < 2:
+    if not topology.callees or len(findings) < 2:
         return findings
 
     def rank(finding: Finding) -> int:
