@@ -31,6 +31,7 @@ from opx.core.ingest.quota import Quota
 from opx.core.ingest.services import Catalogue
 from opx.core.ingest.signals import Tick
 from opx.engine.access import Access
+from opx.engine.beats.parts import DETECTORS, POSITION
 from opx.engine.intake import Intake, Limits
 from opx.engine.ports import Appender, Batch, Clock, Saved, Store
 from opx.engine.quarantine import Quarantine
@@ -79,7 +80,7 @@ async def main(settings: Settings, stop: asyncio.Event, heart: Heart) -> None:
 
 async def _appender(settings: Settings, clock: Clock, store: Store) -> WalAppender:
     """The log goes on after everything that was ever taken from it."""
-    positions = await store.read(lambda tx: [tx.get(Saved, "sense"), tx.get(Saved, "detectors")])
+    positions = await store.read(lambda tx: [tx.get(Saved, POSITION), tx.get(Saved, DETECTORS)])
     floor = max((position.seq for position in positions if position), default=0)
     return WalAppender(
         settings.wal, clock, floor=floor, failpoint=Failpoints.parse(settings.failpoints)

@@ -20,6 +20,7 @@ from opx.core.ingest.checks import Reason
 from opx.core.ingest.signals import ACCEPTED, Rejected, Tick
 from opx.engine import journal, queries
 from opx.engine.access import Principal
+from opx.engine.beats.parts import POSITION
 from opx.engine.intake import Intake, Parsed
 from opx.engine.ports import Batch, Saved, Store, WriteTx
 from opx.errors import BadInput, Refused, Unavailable
@@ -90,7 +91,7 @@ class Quarantine:
         end = await self.intake.appender.append(Batch(items=(Tick(clock.now()),)))
         waited: Ms = 0
         while True:
-            taken = await self.store.read(lambda tx: tx.get(Saved, "sense"))
+            taken = await self.store.read(lambda tx: tx.get(Saved, POSITION))
             if taken is not None and taken.seq >= end:
                 return
             if waited >= PATIENCE:

@@ -27,6 +27,8 @@ PAGES = ("asks", "breaker")
 """Edges of an incident at which a person is needed."""
 OBSERVER = "observer"
 """The service that opx itself is when it cannot see: the collector's trouble is its."""
+LONG_AGO = 1_000
+"""Notices among which the one of an incident that goes on is: it may have flared up for long."""
 _ABOUT = ("incident", "findings", "insight", "run", "order", "breaker")
 """What the kinds of entries about an incident begin with."""
 
@@ -69,10 +71,6 @@ class _Case:
 def _named(services: Collection[str]) -> frozenset[str]:
     """As opx names them."""
     return frozenset(OBSERVER if name == COLLECTOR else name for name in services)
-
-
-LONG_AGO = 1_000
-"""Notices among which the one of an incident that goes on is: it may have flared up for long."""
 
 
 class Watch:

@@ -242,27 +242,30 @@ def test_a_person_merges_what_nothing_connects() -> None:
     assert out.members.keys() == {payments.id}
 
 
-def test_a_ruling_on_what_is_over_is_nothing() -> None:
-    """On an episode that has ended, or into one that nobody knows; asked twice it is done once."""
-    state = SenseState()
-    one = ill("payments", 0)
+def over(state: SenseState, service: str) -> Episode:
+    """An episode of a second, which has ended."""
+    one = ill(service, 0)
     feed(state, one)
     feed(state, well(one, 1))
     [ended] = stage.tick(state, T + 10 * MINUTE)
+    return ended
+
+
+def test_a_ruling_on_what_is_over_is_nothing() -> None:
+    """On an episode that has ended, or into one that nobody knows; asked twice it is done once."""
+    state = SenseState()
+    ended = over(state, "payments")
     [worker] = feed(state, ill("worker", 700)).episodes
     into_nothing = replace(ruling(worker, "unknown"), at=T + 701 * SECOND)
     rulings = [ruling(ended), into_nothing, into_nothing]
-    [over] = stage.step(state, [], T, SHOP, rulings).episodes
-    assert (over.id, over.merged_into, over.ended_at) == (worker.id, None, T + 701 * SECOND)
+    [last] = stage.step(state, [], T, SHOP, rulings).episodes
+    assert (last.id, last.merged_into, last.ended_at) == (worker.id, None, T + 701 * SECOND)
 
 
 def test_what_is_merged_into_what_has_ended_makes_it_go_on() -> None:
     """Nothing of either is lost, and the group that was well again is its too."""
     state = SenseState()
-    one = ill("payments", 0)
-    feed(state, one)
-    feed(state, well(one, 1))
-    [ended] = stage.tick(state, T + 10 * MINUTE)
+    ended = over(state, "payments")
     sick = ill("worker", 700)
     [worker] = feed(state, sick).episodes
     merged = [ruling(worker, ended.id)] * 2
@@ -274,8 +277,8 @@ def test_what_is_merged_into_what_has_ended_makes_it_go_on() -> None:
     [again] = feed(state, ill("payments", 710)).episodes
     assert (again.id, again.symptoms) == (ended.id, 3)
     feed(state, well(sick, 720), well(ill("payments", 710), 720))
-    [over] = stage.tick(state, T + 1100 * SECOND)
-    assert over.id == ended.id
+    [last] = stage.tick(state, T + 1100 * SECOND)
+    assert last.id == ended.id
     assert state.ended.keys() == set(goes_on.groups)
     assert not state.live
 

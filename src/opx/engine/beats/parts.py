@@ -40,6 +40,8 @@ RESPOND = "respond"
 RUN = "run"
 POSITION = "sense"
 """What is saved under this name is how far the log was taken in, and what belongs to there."""
+DETECTORS = "detectors"
+"""And under this one, what is too large to be saved as often, with how far that goes."""
 AT_ONCE = 20
 """Incidents that one segment responds to, in one commit: a storm opens them by the thousand."""
 

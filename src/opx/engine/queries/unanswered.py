@@ -93,7 +93,6 @@ def _held(tx: ReadTx, group: Group) -> list[Plain]:
 
 
 def _silenced(finding: Finding, silence: Silence) -> Plain:
-    told = canonical.plain(finding)
     return {
         "at": finding.at,
         "reason": Suppressed.SILENCED.value,
@@ -103,14 +102,13 @@ def _silenced(finding: Finding, silence: Silence) -> Plain:
             f" {silence.reason}.",
             f"Its end would change it: opx silence end {silence.id[:8]}.",
         ],
-        "finding": {name: told[name] for name in ("id", "rule", "kind", "summary")},
+        "finding": _brief(canonical.plain(finding)),
     }
 
 
 def _seen(waits: Entry) -> Plain:
     promotion = waits.body["promotion"]
     means, change = SENTENCES[PromotionReason(promotion["reason"])]
-    finding = waits.body["finding"] or {}
     return {
         "at": waits.at,
         "reason": promotion["reason"],
@@ -119,8 +117,13 @@ def _seen(waits: Entry) -> Plain:
             f"No incident: {means}.",
             *([f"{change} would change it."] if change else []),
         ],
-        "finding": {name: finding.get(name) for name in ("id", "rule", "kind", "summary")},
+        "finding": _brief(waits.body["finding"] or {}),
     }
+
+
+def _brief(finding: Plain) -> Plain:
+    """What is told of a finding; of one that is not known, nothing."""
+    return {name: finding.get(name) for name in ("id", "rule", "kind", "summary")}
 
 
 def _events(tx: ReadTx, group: Group, now: Ms) -> list[Plain]:

@@ -32,7 +32,7 @@ from opx.core.ingest.services import Catalogue
 from opx.core.ingest.signals import Event, LogLine, Series, StoredEvent, Tick
 from opx.engine import journal
 from opx.engine.beats import happened
-from opx.engine.beats.parts import ACTOR, POSITION, Parts
+from opx.engine.beats.parts import ACTOR, DETECTORS, POSITION, Parts
 from opx.engine.ports import (
     Chunk,
     ReadTx,
@@ -46,7 +46,6 @@ from opx.errors import Damaged
 
 T = TypeVar("T")
 
-DETECTORS = "detectors"
 METRICS = "metrics"
 BEGUN_ANEW = "detector.begun_anew"
 EVENT_RECEIVED = "event.received"
